@@ -1,0 +1,42 @@
+//! What the operator and a shard say to each other, and nothing else: serde types, ports and paths.
+//!
+//! ```text
+//! operator --ShardConfig (a file)--> shard
+//! operator <--ShardReport (JSON)---- shard
+//! ```
+//!
+//! **Architecture Invariant:** this crate is a leaf. It reads no clock, file or socket, and both sides may
+//! only learn of each other through it.
+//!
+//! Versions may differ during an upgrade, so a reader ignores what it does not know, and a new field has a
+//! default that means what its absence meant before.
+
+mod config;
+mod report;
+
+pub use config::{RetryConfig, ShardConfig, SinkConfig};
+pub use report::{LastFailure, ShardReport, SinkReport};
+
+/// The port that takes events: `POST /`.
+pub const EVENTS_PORT: u16 = 8080;
+
+/// The port for probes, metrics and the report. Not part of any Service that producers use.
+pub const ADMIN_PORT: u16 = 9090;
+
+/// Liveness: answers 200 while the process is able to make progress.
+pub const HEALTHZ_PATH: &str = "/healthz";
+
+/// Readiness: answers 200 while the shard accepts events.
+pub const READYZ_PATH: &str = "/readyz";
+
+/// `OpenMetrics` text.
+pub const METRICS_PATH: &str = "/metrics";
+
+/// The [`ShardReport`], as JSON.
+pub const REPORT_PATH: &str = "/v1/report";
+
+/// Where a shard in a pod finds its [`ShardConfig`].
+pub const CONFIG_FILE: &str = "/etc/signalbox/config.json";
+
+/// Where a shard in a pod keeps its log.
+pub const DATA_DIR: &str = "/var/lib/signalbox";

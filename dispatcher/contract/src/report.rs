@@ -1,0 +1,59 @@
+//! What a shard says of itself.
+
+use serde::{Deserialize, Serialize};
+
+/// One shard's answer to `GET /v1/report`: true at the moment it was taken, and derived from the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardReport {
+    /// The fleet this shard was configured for.
+    pub fleet: String,
+    /// The region this shard was configured for.
+    pub region: String,
+    /// Which process speaks: drawn anew at every start, so that counters of two lives are never subtracted.
+    pub incarnation: String,
+    /// Whether `POST /` accepts events now. False while stopping, and while the backlog is at its limit.
+    pub accepting: bool,
+    /// Events accepted and not yet settled at every sink.
+    pub backlog_events: u64,
+    /// The same in bytes of stored events.
+    pub backlog_bytes: u64,
+    /// How long ago the oldest event of the backlog was accepted, in milliseconds. Absent when the backlog is empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_event_age_ms: Option<u64>,
+    /// Events answered 202 in this incarnation.
+    pub accepted_total: u64,
+    /// One entry per configured sink, in the order of the configuration.
+    pub sinks: Vec<SinkReport>,
+}
+
+/// One sink as one shard sees it. Totals are of this incarnation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkReport {
+    /// The sink's name.
+    pub name: String,
+    /// Events accepted and not yet settled at this sink.
+    pub backlog_events: u64,
+    /// Attempts under way.
+    pub in_flight: u64,
+    /// Events that this sink answered 2xx.
+    pub delivered_total: u64,
+    /// Attempts that ended otherwise.
+    pub failed_attempts_total: u64,
+    /// Failed attempts since the last success. Zero while the sink is well.
+    pub consecutive_failures: u64,
+    /// The latest failed attempt, kept after the sink has recovered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastFailure {
+    /// One sentence without the payload: "connection refused", "no answer within 5s", "answered 503".
+    pub message: String,
+    /// How long ago, in milliseconds.
+    pub age_ms: u64,
+}

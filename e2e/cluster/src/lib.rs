@@ -1,0 +1,1 @@
+//! A real multi-node Kubernetes to test on.

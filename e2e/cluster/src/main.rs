@@ -1,0 +1,2 @@
+//! A real multi-node Kubernetes to test on.
+fn main() {}

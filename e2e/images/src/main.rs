@@ -1,0 +1,2 @@
+//! Container images without a container engine.
+fn main() {}

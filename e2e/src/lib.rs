@@ -1,0 +1,1 @@
+//! The cluster harness, the story tests and the demo.

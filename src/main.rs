@@ -1,0 +1,2 @@
+//! The `signalbox` command.
+fn main() {}
