@@ -1,1 +1,47 @@
-//! The Signalbox operator.
+//! The Signalbox operator: one `EventDispatcher` in, a fleet of event dispatchers out.
+//!
+//! ```text
+//!            controller.rs: the only file that knows the order
+//!   observe --> decide --> render --> apply --> report
+//!     in        pure       pure       out       out
+//!      \__________\__________\_________\_________/
+//!            fleet/  manifests.rs  api/ : the leaves
+//! ```
+//!
+//! | room | power | may import |
+//! | --- | --- | --- |
+//! | `api` | leaf: what users write and read | nothing |
+//! | `fleet` | leaf: intent, snapshot, plan, names | `api` |
+//! | `manifests` | leaf: the parcel of objects | nothing |
+//! | `observe` | reads the network | `api`, `fleet`, `manifests`, `clock`, `metrics` |
+//! | `decide` | pure | `fleet` |
+//! | `render` | pure, infallible | `api`, `fleet`, `manifests` |
+//! | `apply` | writes objects | `api`, `fleet::names`, `manifests` |
+//! | `report` | writes status and events | `api`, `fleet`, `manifests` |
+//!
+//! Each room has one door: a public function of the room's name. `tidy.rs` reads the sources and fails on an
+//! import that this table does not allow.
+
+pub mod api;
+pub mod fleet;
+
+mod admin;
+mod apply;
+mod clock;
+mod controller;
+mod decide;
+mod error;
+mod lease;
+mod manifests;
+mod metrics;
+mod observe;
+mod render;
+mod report;
+mod run;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tidy;
+
+pub use run::{Settings, run};

@@ -1,2 +1,74 @@
-//! The `signalbox` command.
-fn main() {}
+//! The `signalbox` command: `run` is the operator, `crd` prints what it watches.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use signalbox::Settings;
+use tracing_subscriber::EnvFilter;
+
+/// Runs fleets of event dispatchers on Kubernetes.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator, in a pod or with a kubeconfig.
+    Run(Run),
+    /// Print the CustomResourceDefinition, as YAML.
+    Crd,
+}
+
+#[derive(clap::Args)]
+struct Run {
+    /// Image of the shards of fleets that do not name one.
+    #[arg(long, value_name = "IMAGE", default_value = concat!("signalbox.dev/dispatcher:", env!("CARGO_PKG_VERSION")))]
+    dispatcher_image: String,
+    /// When that image is pulled.
+    #[arg(long, value_name = "POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    dispatcher_image_pull_policy: String,
+    /// Look for fleets in this namespace only; may be given several times. Default: in all of them.
+    #[arg(long, value_name = "NAMESPACE")]
+    watch_namespace: Vec<String>,
+    /// Where to serve /healthz, /readyz and /metrics.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:8081")]
+    admin_listen: SocketAddr,
+    /// Name of the Lease by which replicas agree on who leads.
+    #[arg(long, value_name = "NAME", default_value = "signalbox-operator")]
+    lease_name: String,
+    /// Namespace of the Lease. Default: that of the pod or the kubeconfig.
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// Who this replica is; must differ between replicas.
+    #[arg(long, env = "POD_NAME", value_name = "NAME", default_value_t = format!("signalbox-{}", std::process::id()))]
+    identity: String,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Crd => {
+            let yaml = serde_yaml::to_string(&signalbox::api::crd())?;
+            std::io::stdout().write_all(yaml.as_bytes()).context("cannot print the CRD")
+        }
+        Command::Run(run) => {
+            let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+            tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
+            signalbox::run(Settings {
+                dispatcher_image: run.dispatcher_image,
+                image_pull_policy: run.dispatcher_image_pull_policy,
+                watch_namespaces: run.watch_namespace,
+                admin_listen: run.admin_listen,
+                lease_name: run.lease_name,
+                namespace: run.namespace,
+                identity: run.identity,
+            })
+            .await
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! What users write and read: the `EventDispatcher` resource, version `v1alpha1`.
+//!
+//! **Architecture Invariant:** a leaf. Types, their documentation and their validation rules; no logic. The
+//! doc comments here are what `kubectl explain` prints, so they are written for people who apply YAML.
+
+mod spec;
+mod status;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+pub use spec::{EventDispatcher, EventDispatcherSpec, Queue, Region, Retry, Shards, Sink};
+pub use status::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
+
+/// The API group of everything Signalbox defines; also the prefix of its labels and annotations.
+pub const GROUP: &str = "signalbox.dev";
+
+/// The `CustomResourceDefinition`, as `signalbox crd` prints it and `crds/` holds it.
+pub fn crd() -> CustomResourceDefinition {
+    EventDispatcher::crd()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_crd_is_what_the_types_say() {
+        let printed = serde_yaml::to_string(&crd()).unwrap();
+        let committed = include_str!("../../crds/eventdispatchers.yaml");
+        assert_eq!(printed, committed, "run: cargo run -- crd > crds/eventdispatchers.yaml");
+    }
+
+    #[test]
+    fn every_field_of_the_spec_is_explained_with_an_example() {
+        let crd = serde_json::to_value(crd()).unwrap();
+        let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let mut bare = Vec::new();
+        collect_unexplained("spec", spec, &mut bare);
+        assert!(bare.is_empty(), "fields without a description, or leaves without an example: {bare:#?}");
+    }
+
+    fn collect_unexplained(path: &str, schema: &serde_json::Value, bare: &mut Vec<String>) {
+        let description = schema["description"].as_str().unwrap_or_default();
+        let children = schema["properties"].as_object().or_else(|| schema["items"]["properties"].as_object());
+        if description.is_empty() || (children.is_none() && !description.contains("Example:")) {
+            bare.push(path.to_owned());
+        }
+        for (name, child) in children.into_iter().flatten() {
+            collect_unexplained(&format!("{path}.{name}"), child, bare);
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The part of an `EventDispatcher` that users read.
+//!
+//! Small (at most 8 KB with 32 regions and sinks in everyday use), rounded to two digits, and written only when
+//! what it says changes: exact and moving numbers are metrics.
+
+#![allow(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]
+#![allow(clippy::doc_markdown, reason = "kubectl explain prints these comments as they are")]
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator observed and decided. Numbers are rounded to two digits.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventDispatcherStatus {
+    /// The metadata.generation that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+
+    /// The fleet in one line, as kubectl get shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Summary>,
+
+    /// One entry per region: those of the spec in its order, then those that are leaving.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub regions: Vec<RegionStatus>,
+
+    /// One entry per sink, in the order of the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub sinks: Vec<SinkStatus>,
+
+    /// Ready (every shard serves as the spec says), Reconciling (the fleet is being changed), Stalled (it needs
+    /// somebody's hand), SinksHealthy (every sink takes its events). Each message names what to look at next.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<Condition>,
+}
+
+/// The fleet in one line.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Regions in which every desired shard is ready, of all: "2/2".
+    pub regions: String,
+    /// Shards ready, of those desired: "3/3".
+    pub shards: String,
+    /// Events accepted and not yet delivered to every sink: "1.2k". A "+?" after it says that some shard has not
+    /// reported; "unknown", that none has.
+    pub backlog: String,
+}
+
+/// One region.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionStatus {
+    /// The region's name.
+    pub name: String,
+    /// Its weight, from the spec. 0 when the region is leaving.
+    pub weight: i32,
+    /// The share of new connections that the listed shards come to, in percent.
+    pub share_percent: i32,
+    /// Its shards.
+    pub shards: ShardsStatus,
+    /// Events accepted here and not yet delivered to every sink: "1.2k", "1.2k+?" or "unknown".
+    pub backlog: String,
+    /// How long ago the oldest of them was accepted: "12s". Absent when there is none, or when that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_event_age: Option<String>,
+    /// Why the region is as it is, in one word for machines.
+    pub reason: String,
+    /// The same in a sentence, with the object to look at.
+    pub message: String,
+}
+
+/// The shards of one region.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShardsStatus {
+    /// Shards that accept events.
+    pub ready: i32,
+    /// Shards that the region is to have now; more than the spec says while shards that go still hold events.
+    pub desired: i32,
+}
+
+/// One sink, seen from all shards.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SinkStatus {
+    /// The sink's name.
+    pub name: String,
+    /// Events accepted and not yet delivered to this sink: "1.2k", "1.2k+?" or "unknown".
+    pub backlog: String,
+    /// Shards whose latest attempts at this sink have failed, of those that report: "0/3".
+    pub failing: String,
+    /// What the latest failure was, while some shard is failing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<String>,
+}

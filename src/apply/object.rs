@@ -1,0 +1,222 @@
+//! One object of any kind: who owns it, sending it, deleting it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::compare;
+use crate::api::EventDispatcher;
+use crate::fleet::names;
+use crate::manifests::ApplyFailure;
+
+/// Longest wait for one answer of the API server.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What sending came to.
+pub(super) enum Outcome {
+    /// Nothing was sent.
+    AsItWas,
+    Changed,
+    Failed(ApplyFailure),
+}
+
+/// What sending several came to.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    /// The names of those that were sent.
+    pub(super) changed: Vec<String>,
+    pub(super) failures: Vec<ApplyFailure>,
+}
+
+/// The objects of one fleet.
+pub(super) struct Objects<'a> {
+    pub(super) client: &'a Client,
+    pub(super) namespace: &'a str,
+    pub(super) owner_name: &'a str,
+    pub(super) owner_uid: &'a str,
+}
+
+/// Whose an object is.
+enum Owner {
+    Us,
+    /// A fleet of the same name that was deleted: Kubernetes is about to delete the object too.
+    OurPast,
+    Other(String),
+}
+
+/// How messages name an object: `Service orders`.
+pub(super) fn label<K: Resource<DynamicType = ()>>(name: &str) -> String {
+    format!("{} {name}", K::kind(&()))
+}
+
+impl Objects<'_> {
+    /// Sends those that differ from what is there.
+    pub(super) async fn apply<K>(&self, live: &[Arc<K>], rendered: &[K]) -> Outcomes
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let mut outcomes = Outcomes::default();
+        for object in rendered {
+            match self.apply_one(live, object).await {
+                Outcome::AsItWas => {}
+                Outcome::Changed => outcomes.changed.push(object.name_any()),
+                Outcome::Failed(failure) => outcomes.failures.push(failure),
+            }
+        }
+        outcomes
+    }
+
+    async fn apply_one<K>(&self, live: &[Arc<K>], rendered: &K) -> Outcome
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let name = rendered.name_any();
+        let owner = match live.iter().find(|object| object.meta().name == rendered.meta().name) {
+            Some(object) => {
+                if compare::is_as_rendered(object.as_ref(), rendered) {
+                    return Outcome::AsItWas;
+                }
+                Some(self.owner(object.meta()))
+            }
+            // Not seen by the watch: either it does not exist, or it is not labelled as ours.
+            None => match self.api::<K>().get_metadata_opt(&name).within(TIMEOUT).await {
+                Ok(found) => found.map(|object| self.owner(&object.metadata)),
+                Err(error) => return Outcome::Failed(error.of::<K>(&name)),
+            },
+        };
+        match owner {
+            None | Some(Owner::Us) => self.patch::<K>(&name, names::MANAGER, rendered).await,
+            Some(Owner::OurPast) => Outcome::Failed(ApplyFailure {
+                object: label::<K>(&name),
+                message: "it belongs to a deleted EventDispatcher of this name; waiting for Kubernetes to delete it"
+                    .to_owned(),
+                needs_a_hand: false,
+            }),
+            Some(Owner::Other(other)) => Outcome::Failed(ApplyFailure {
+                object: label::<K>(&name),
+                message: format!(
+                    "it exists and belongs to {other}; delete it, or give the EventDispatcher or its region another name"
+                ),
+                needs_a_hand: true,
+            }),
+        }
+    }
+
+    /// Server-side apply: creates what is not there.
+    pub(super) async fn patch<K>(&self, name: &str, manager: &str, body: &(impl Serialize + Debug)) -> Outcome
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        let params = PatchParams::apply(manager).force();
+        match self.api::<K>().patch(name, &params, &Patch::Apply(body)).within(TIMEOUT).await {
+            Ok(_) => {
+                tracing::info!(namespace = self.namespace, object = label::<K>(name), manager, "applied");
+                Outcome::Changed
+            }
+            Err(error) => Outcome::Failed(error.of::<K>(name)),
+        }
+    }
+
+    /// Deletes what the fleet owns and is not rendered, but for the regions that are `untouched`.
+    pub(super) async fn prune<K>(
+        &self,
+        live: &[Arc<K>],
+        rendered: &[K],
+        untouched: impl Fn(Option<&String>) -> bool,
+    ) -> Vec<ApplyFailure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        let mut failures = Vec::new();
+        for object in live {
+            let meta = object.meta();
+            let wanted = rendered.iter().any(|rendered| rendered.meta().name == meta.name);
+            let ours = matches!(self.owner(meta), Owner::Us) && meta.deletion_timestamp.is_none();
+            if wanted || !ours || untouched(object.labels().get(names::REGION_LABEL)) {
+                continue;
+            }
+            if let Err(error) = self.delete::<K>(meta).await {
+                failures.push(error);
+            }
+        }
+        failures
+    }
+
+    async fn delete<K>(&self, meta: &ObjectMeta) -> Result<(), ApplyFailure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let same = Preconditions { uid: meta.uid.clone(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(same), ..DeleteParams::background() };
+        match self.api::<K>().delete(name, &params).within(TIMEOUT).await {
+            Ok(_) => {
+                tracing::info!(namespace = self.namespace, object = label::<K>(name), "deleted");
+                Ok(())
+            }
+            Err(CallError::Refused(kube::Error::Api(status))) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(error.of::<K>(name)),
+        }
+    }
+
+    fn owner(&self, meta: &ObjectMeta) -> Owner {
+        let owners = meta.owner_references.as_deref().unwrap_or_default();
+        match owners.iter().find(|owner| owner.controller == Some(true)) {
+            Some(owner) if owner.uid == self.owner_uid => Owner::Us,
+            Some(owner) if owner.kind == EventDispatcher::kind(&()) && owner.name == self.owner_name => Owner::OurPast,
+            Some(owner) => Owner::Other(format!("{} {}", owner.kind, owner.name)),
+            None => Owner::Other("nobody that says so".to_owned()),
+        }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), self.namespace)
+    }
+}
+
+/// What a call came to that did not succeed.
+enum CallError {
+    Refused(kube::Error),
+    TimedOut,
+}
+
+impl CallError {
+    fn of<K: Resource<DynamicType = ()>>(self, name: &str) -> ApplyFailure {
+        let (message, needs_a_hand) = match self {
+            Self::TimedOut => (format!("no answer from the API server within {TIMEOUT:?}; trying again"), false),
+            Self::Refused(kube::Error::Api(status)) => {
+                // Forbidden, or not a valid object: the same request will be refused again.
+                (status.message.clone(), matches!(status.code, 403 | 422))
+            }
+            Self::Refused(error) => (error.to_string(), false),
+        };
+        ApplyFailure { object: label::<K>(name), message, needs_a_hand }
+    }
+}
+
+/// A bound on a call to the API server.
+trait Within: Future {
+    async fn within(self, limit: Duration) -> Result<<Self as Within>::Answer, CallError>;
+    type Answer;
+}
+
+impl<T, F: Future<Output = kube::Result<T>>> Within for F {
+    type Answer = T;
+
+    async fn within(self, limit: Duration) -> Result<T, CallError> {
+        match tokio::time::timeout(limit, self).await {
+            Ok(answer) => answer.map_err(CallError::Refused),
+            Err(_) => Err(CallError::TimedOut),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The only file that knows the order: parse, observe, decide, render, apply, report.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::{StreamExt as _, future, stream};
+use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, ResourceExt as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::admin::Health;
+use crate::api::EventDispatcher;
+use crate::apply::apply;
+use crate::clock;
+use crate::decide::decide;
+use crate::error::Error;
+use crate::fleet::{FleetIntent, ShardDefaults};
+use crate::metrics::Metrics;
+use crate::observe::{Caches, Reports, Scope, Sources, observe};
+use crate::render::render;
+use crate::report::{Told, report};
+
+/// Fleets looked at side by side. Each takes a few requests of milliseconds, and a restart looks at all of them.
+const CONCURRENCY: u16 = 16;
+/// The first wait after a failed reconcile; doubled with each further failure.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The longest.
+const LAST_RETRY: Duration = Duration::from_mins(2);
+
+/// What a reconcile has at hand.
+struct Context {
+    client: Client,
+    instance: String,
+    defaults: ShardDefaults,
+    sources: Sources,
+    metrics: Metrics,
+    health: Health,
+    memory: Mutex<Memory>,
+}
+
+/// What is kept between reconciles, and can be lost without harm.
+#[derive(Default)]
+struct Memory {
+    /// Failures in a row.
+    failures: BTreeMap<Key, u32>,
+    /// The latest status we wrote, for the moment until the watch shows it.
+    written: BTreeMap<Key, EventDispatcher>,
+}
+
+/// Namespace and name.
+type Key = (String, String);
+
+/// Runs the operator for the fleets in `scope`, for as long as the process lives.
+pub(crate) async fn run(
+    client: Client,
+    scope: Scope,
+    instance: String,
+    defaults: ShardDefaults,
+    metrics: Metrics,
+    health: Health,
+) {
+    let mut tasks = JoinSet::new();
+    let (pokes, mut requests) = mpsc::unbounded_channel();
+    let caches = Caches::start(&client, &scope, &pokes, &metrics, &mut tasks).await;
+    let reports = Reports::default();
+    tasks.spawn(reports.clone().read(caches.clone(), pokes));
+    health.synced(&scope);
+
+    let dispatchers = caches.dispatchers.clone();
+    let everything = dispatchers.clone();
+    let queue = stream::poll_fn(move |context| requests.poll_recv(context)).flat_map(move |poke| {
+        let fleets = match poke {
+            Some(fleet) => vec![fleet],
+            None => everything.state().iter().map(|fleet| ObjectRef::from_obj(fleet.as_ref())).collect(),
+        };
+        stream::iter(fleets.into_iter().map(Ok::<_, Infallible>))
+    });
+    let context = Arc::new(Context {
+        client,
+        instance,
+        defaults,
+        sources: Sources { caches, reports },
+        metrics,
+        health,
+        memory: Mutex::default(),
+    });
+    let reconciled = |dispatcher, context| Box::pin(reconcile(dispatcher, context));
+    let config = Config::default().concurrency(CONCURRENCY);
+    applier(reconciled, error_policy, context.clone(), dispatchers, queue, config)
+        .for_each(|done| {
+            if let Err(kube::runtime::controller::Error::ObjectNotFound(fleet)) = done {
+                context.forget(&(fleet.namespace.unwrap_or_default(), fleet.name));
+            }
+            future::ready(())
+        })
+        .await;
+}
+
+async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> Result<Action, Error> {
+    let key = (dispatcher.namespace().unwrap_or_default(), dispatcher.name_any());
+    if dispatcher.metadata.deletion_timestamp.is_some() {
+        // Kubernetes deletes what we own; making it anew would only be in the way.
+        return Ok(Action::await_change());
+    }
+    let dispatcher = context.latest(&key, dispatcher);
+    let now = clock::now();
+    let intent = match FleetIntent::parse(&dispatcher, &context.defaults) {
+        Ok(intent) => intent,
+        Err(error) => {
+            context.tell(&key, &dispatcher, &Told::Rejected(&error), now).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    let (snapshot, inventory) = observe(&context.sources, &intent);
+    let plan = decide(&intent, &snapshot, now);
+    let applied = apply(&context.client, &inventory, render(&intent, &plan)).await;
+    let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };
+    context.tell(&key, &dispatcher, &told, now).await?;
+    context.metrics.fleet_decided(&intent, &snapshot, &plan);
+    if !applied.stage.failures.is_empty() {
+        return Err(Error::Apply(applied.stage.failures.len()));
+    }
+    context.succeeded(&key);
+    Ok(Action::requeue(plan.recheck_after))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature is the applier's")]
+fn error_policy(dispatcher: Arc<EventDispatcher>, error: &Error, context: Arc<Context>) -> Action {
+    let key = (dispatcher.namespace().unwrap_or_default(), dispatcher.name_any());
+    context.metrics.reconciled(error.category());
+    let mut memory = context.memory();
+    let failures = memory.failures.entry(key).or_default();
+    *failures += 1;
+    let wait = FIRST_RETRY.saturating_mul(1 << (*failures - 1).min(16)).min(LAST_RETRY);
+    tracing::warn!(namespace = dispatcher.namespace(), fleet = dispatcher.name_any(), %error, ?wait, "trying again");
+    Action::requeue(wait)
+}
+
+impl Context {
+    /// The fleet with the status that we wrote last, when the watch is still behind it: comparing with an older
+    /// one would write and announce the same again.
+    fn latest(&self, key: &Key, seen: Arc<EventDispatcher>) -> Arc<EventDispatcher> {
+        let version =
+            |fleet: &EventDispatcher| fleet.resource_version().and_then(|version| version.parse::<u64>().ok());
+        let memory = self.memory();
+        match memory.written.get(key) {
+            Some(written) if written.uid() == seen.uid() && version(written) > version(&seen) => {
+                let mut latest = seen.as_ref().clone();
+                latest.status.clone_from(&written.status);
+                Arc::new(latest)
+            }
+            _ => seen,
+        }
+    }
+
+    async fn tell(
+        &self,
+        key: &Key,
+        dispatcher: &EventDispatcher,
+        told: &Told<'_>,
+        now: jiff::Timestamp,
+    ) -> Result<(), Error> {
+        if let Some(written) = report(&self.client, &self.instance, dispatcher, told, now).await? {
+            self.memory().written.insert(key.clone(), written);
+        }
+        Ok(())
+    }
+
+    fn succeeded(&self, key: &Key) {
+        self.metrics.reconciled("ok");
+        self.health.progressed();
+        self.memory().failures.remove(key);
+    }
+
+    fn forget(&self, key: &Key) {
+        let mut memory = self.memory();
+        memory.failures.remove(key);
+        if memory.written.remove(key).is_some() {
+            tracing::info!(namespace = key.0, fleet = key.1, "gone; its volumes are kept");
+        }
+        self.metrics.fleet_gone(&key.0, &key.1);
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        // A panic elsewhere leaves maps of whole entries behind.
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

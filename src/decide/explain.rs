@@ -1,0 +1,161 @@
+//! Why a region is as it is: the one thing that somebody should look at next. Pure.
+//!
+//! What keeps shards from serving comes before what keeps the plan from being finished, and both before what is
+//! merely good to know.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::shards::{Held, HeldBy, ShardsDecision};
+use crate::fleet::{
+    FleetIntent, Observation, PodTrouble, RegionIntent, RegionReason, RegionSnapshot, ShardSnapshot, Standing,
+    TroubleKind, names,
+};
+
+/// What is known of a region.
+pub(super) struct Region<'a> {
+    pub(super) intent: &'a FleetIntent,
+    pub(super) name: &'a str,
+    pub(super) wanted: Option<&'a RegionIntent>,
+    pub(super) seen: &'a RegionSnapshot,
+    pub(super) shards: &'a ShardsDecision,
+    pub(super) standing: Standing,
+    pub(super) settled: bool,
+    pub(super) now: Timestamp,
+}
+
+/// A reason and its sentence.
+pub(super) struct Explanation {
+    pub(super) reason: RegionReason,
+    pub(super) message: String,
+}
+
+/// Explains.
+pub(super) fn explain(region: &Region<'_>) -> Explanation {
+    let (reason, message) = match region.standing {
+        Standing::Gone => {
+            (RegionReason::Leaving, "nothing is held here any more; its objects are being deleted".to_owned())
+        }
+        Standing::Leaving => (RegionReason::Leaving, region.waiting_for("the region is not in the spec any more")),
+        Standing::Stays => region.staying(),
+    };
+    Explanation { reason, message }
+}
+
+impl Region<'_> {
+    fn staying(&self) -> (RegionReason, String) {
+        let wanted = self.wanted.map_or(0, |region| region.shards);
+        if !self.settled {
+            return self.unsettled(wanted);
+        }
+        if !self.shards.held.is_empty() {
+            let why = format!("{wanted} of {} shards stay", self.shards.replicas);
+            return (RegionReason::Draining, self.waiting_for(&why));
+        }
+        let silent: Vec<_> = self.silent().collect();
+        if let Some(first) = silent.first() {
+            let message = format!(
+                "{wanted} of {wanted} shards are ready, but {} did not say what it holds: {first}",
+                plural(silent.len(), "shard")
+            );
+            return (RegionReason::ReportsMissing, message);
+        }
+        if self.wanted.is_some_and(|region| region.weight == 0) {
+            return (
+                RegionReason::OutOfService,
+                format!("{} ready; weight 0 keeps new events away", plural_of(wanted)),
+            );
+        }
+        (RegionReason::Serving, format!("{} ready", plural_of(wanted)))
+    }
+
+    fn unsettled(&self, wanted: u32) -> (RegionReason, String) {
+        let ready = self.seen.shards.iter().filter(|(ordinal, shard)| **ordinal < wanted && shard.is_serving()).count();
+        let count = format!("{ready} of {} ready", plural_of(wanted));
+        if let Some((ordinal, trouble)) = self.trouble() {
+            return (reason_of(trouble.kind), format!("{count}; {}", self.describe(ordinal, trouble)));
+        }
+        let pods = self.seen.rollout.map_or(0, |rollout| rollout.updated);
+        let set = names::region(&self.intent.name, self.name);
+        match self.seen.rollout {
+            Some(rollout) if !rollout.complete && rollout.replicas == wanted && pods < wanted && pods > 0 => (
+                RegionReason::RollingOut,
+                format!("{count}, {pods} of {wanted} run the new spec; see StatefulSet {set}"),
+            ),
+            _ => (RegionReason::Starting, format!("{count}; see StatefulSet {set}")),
+        }
+    }
+
+    fn trouble(&self) -> Option<(u32, &PodTrouble)> {
+        let mut troubles = self.seen.shards.iter().filter(|(ordinal, _)| **ordinal < self.shards.replicas);
+        troubles.find_map(|(ordinal, shard)| Some((*ordinal, shard.pod.as_ref()?.trouble.as_ref()?)))
+    }
+
+    fn describe(&self, ordinal: u32, trouble: &PodTrouble) -> String {
+        let pod = names::pod(&self.intent.name, self.name, ordinal);
+        let said = trouble.message.trim_end_matches('.');
+        match trouble.kind {
+            TroubleKind::VolumeUnavailable => {
+                let claim = names::claim(&self.intent.name, self.name, ordinal);
+                format!("{said}; see PersistentVolumeClaim {claim}")
+            }
+            TroubleKind::Unschedulable
+            | TroubleKind::ImageUnavailable
+            | TroubleKind::Crashing
+            | TroubleKind::ContainerRejected => format!("{said}; see Pod {pod}"),
+        }
+    }
+
+    fn waiting_for(&self, why: &str) -> String {
+        let Some(Held { ordinal, by }) = self.shards.held.first() else { return why.to_owned() };
+        let pod = names::pod(&self.intent.name, self.name, *ordinal);
+        let waits = match by {
+            HeldBy::Backlog(events) => {
+                format!("{} to be delivered", plural(usize::try_from(*events).unwrap_or(usize::MAX), "event"))
+            }
+            HeldBy::NotQuietYet => "producers to move on".to_owned(),
+            HeldBy::Unknown => "its report, because it may hold events".to_owned(),
+        };
+        let more = match self.shards.held.len() {
+            1 => String::new(),
+            many => format!(", and {} like it", many - 1),
+        };
+        format!("{why}; Pod {pod} waits for {waits}{more}")
+    }
+
+    fn silent(&self) -> impl Iterator<Item = String> {
+        self.seen.shards.iter().filter_map(|(ordinal, shard)| {
+            let Observation::Unreachable(not_read) = &shard.report else { return None };
+            let silence = self.now.duration_since(not_read.since).unsigned_abs();
+            let pod = names::pod(&self.intent.name, self.name, *ordinal);
+            (is_silent(shard) && silence >= SILENCE_WORTH_TELLING).then(|| format!("Pod {pod}, {}", not_read.why))
+        })
+    }
+}
+
+/// For how long a shard may be silent before it is worth a word: longer than a restart or a lost packet.
+pub(super) const SILENCE_WORTH_TELLING: Duration = Duration::from_secs(10);
+
+/// Whether a shard that should say what it holds does not.
+pub(super) fn is_silent(shard: &ShardSnapshot) -> bool {
+    shard.is_serving() && matches!(shard.report, Observation::Unreachable(_))
+}
+
+fn reason_of(kind: TroubleKind) -> RegionReason {
+    match kind {
+        TroubleKind::Unschedulable => RegionReason::Unschedulable,
+        TroubleKind::VolumeUnavailable => RegionReason::VolumeUnavailable,
+        TroubleKind::ImageUnavailable => RegionReason::ImageUnavailable,
+        TroubleKind::Crashing => RegionReason::Crashing,
+        TroubleKind::ContainerRejected => RegionReason::ContainerRejected,
+    }
+}
+
+fn plural_of(shards: u32) -> String {
+    plural(usize::try_from(shards).unwrap_or(usize::MAX), "shard")
+}
+
+fn plural(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}

@@ -1,0 +1,108 @@
+//! Things to test with. The names in here differ from the product's, so that swapped labels are noticed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use signalbox_contract::{ShardReport, SinkReport};
+
+use crate::api::EventDispatcher;
+use crate::fleet::{
+    FleetIntent, FleetSnapshot, Observation, PodSnapshot, RegionSnapshot, Report, Rollout, ShardDefaults,
+    ShardSnapshot, Volume,
+};
+
+pub(crate) fn dispatcher() -> EventDispatcher {
+    serde_yaml::from_str(
+        "
+apiVersion: signalbox.dev/v1alpha1
+kind: EventDispatcher
+metadata: {name: orders, namespace: shop, uid: 0d0c5f1e, generation: 3}
+spec:
+  sinks:
+  - {name: fulfilment, uri: 'http://fulfilment-{region}.shop.svc:8080/events', maxConcurrency: 16}
+  - {name: audit, uri: 'https://audit.example/in', timeout: 2s, retry: {initialBackoff: 1s, maxBackoff: 30s}}
+  regions:
+  - {name: eu-west, weight: 50, shards: {min: 2}}
+  - {name: us-east, weight: 50, shards: {min: 2}}
+",
+    )
+    .unwrap()
+}
+
+pub(crate) fn shard_defaults() -> ShardDefaults {
+    ShardDefaults { image: "signalbox.dev/dispatcher:test".to_owned(), image_pull_policy: "IfNotPresent".to_owned() }
+}
+
+pub(crate) fn intent() -> FleetIntent {
+    FleetIntent::parse(&dispatcher(), &shard_defaults()).unwrap()
+}
+
+pub(crate) fn now() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+/// A fleet in which everything is as the spec of [`dispatcher`] says.
+pub(crate) fn settled() -> FleetSnapshot {
+    FleetSnapshot {
+        regions: BTreeMap::from([("eu-west".to_owned(), region(1, 2)), ("us-east".to_owned(), region(2, 2))]),
+    }
+}
+
+/// A region with `shards` ready shards, whose addresses are in network `number`.
+pub(crate) fn region(number: u8, shards: u32) -> RegionSnapshot {
+    RegionSnapshot {
+        rollout: Some(Rollout { replicas: shards, complete: true, updated: shards }),
+        shards: (0..shards).map(|ordinal| (ordinal, shard(number, ordinal))).collect(),
+    }
+}
+
+/// A shard that is ready, empty and quiet.
+pub(crate) fn shard(number: u8, ordinal: u32) -> ShardSnapshot {
+    ShardSnapshot {
+        pod: Some(PodSnapshot {
+            uid: format!("uid-{number}-{ordinal}"),
+            ip: Some(format!("10.244.{number}.{}", ordinal + 10)),
+            node: Some(format!("node-{number}")),
+            zone: None,
+            ready: true,
+            terminating: false,
+            trouble: None,
+        }),
+        volume: Volume::Bound,
+        report: reading(0, Duration::from_mins(1)),
+    }
+}
+
+/// A report taken just now.
+pub(crate) fn reading(backlog_events: u64, quiet_for: Duration) -> Observation<Report> {
+    Observation::Reading {
+        value: Report {
+            shard: ShardReport {
+                fleet: "orders".to_owned(),
+                region: "eu-west".to_owned(),
+                incarnation: "one".to_owned(),
+                accepting: true,
+                backlog_events,
+                backlog_bytes: backlog_events * 1000,
+                oldest_event_age_ms: (backlog_events > 0).then_some(12_000),
+                accepted_total: 1000,
+                sinks: ["fulfilment", "audit"].into_iter().map(|name| sink_report(name, backlog_events)).collect(),
+            },
+            quiet_for,
+        },
+        taken_at: now(),
+    }
+}
+
+fn sink_report(name: &str, backlog_events: u64) -> SinkReport {
+    SinkReport {
+        name: name.to_owned(),
+        backlog_events,
+        in_flight: 0,
+        delivered_total: 1000,
+        failed_attempts_total: 0,
+        consecutive_failures: 0,
+        last_failure: None,
+    }
+}

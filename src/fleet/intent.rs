@@ -1,0 +1,218 @@
+//! What the user wants, parsed: after this nothing reads the raw resource, and rendering cannot fail.
+//!
+//! The API server has checked nearly all of this by the rules in the CRD. It is checked again because objects
+//! stored under older rules stay valid while they are unchanged.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::names;
+use super::units::{parse_bytes, parse_duration};
+use crate::api::{EventDispatcher, Region, Sink};
+
+/// What a fleet's pods get when its spec does not say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardDefaults {
+    /// The dispatcher image.
+    pub image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub image_pull_policy: String,
+}
+
+/// One fleet as its user wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetIntent {
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`: what owner references point at.
+    pub uid: String,
+    /// At least one, names distinct.
+    pub sinks: Vec<SinkIntent>,
+    /// Size of each shard's volume, as the user wrote it.
+    pub storage: String,
+    /// The same in bytes.
+    pub storage_bytes: u64,
+    /// `None` for the cluster's default class.
+    pub storage_class: Option<String>,
+    /// At least one, names distinct, the sum of the weights above 0.
+    pub regions: Vec<RegionIntent>,
+    /// The image that the shards run.
+    pub image: String,
+    /// When it is pulled.
+    pub image_pull_policy: String,
+}
+
+/// One destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkIntent {
+    /// Distinct within the fleet.
+    pub name: String,
+    /// With `{region}` still in it.
+    pub uri: String,
+    /// Of one attempt.
+    pub timeout: Duration,
+    /// Attempts in flight, per shard.
+    pub max_concurrency: u32,
+    /// The first wait after a failed attempt.
+    pub initial_backoff: Duration,
+    /// The longest wait; not shorter than the first.
+    pub max_backoff: Duration,
+}
+
+/// One region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionIntent {
+    /// Distinct within the fleet.
+    pub name: String,
+    /// Share of new traffic, relative to the other regions.
+    pub weight: u32,
+    /// Shards to run, at least 1.
+    pub shards: u32,
+    /// Labels of the nodes to run on.
+    pub node_selector: BTreeMap<String, String>,
+}
+
+/// Why a spec cannot be acted on. Each says what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SpecError {
+    /// An object from the API server without one of the fields that it always sets.
+    #[error("metadata.{0} is missing")]
+    Metadata(&'static str),
+    /// A field whose text does not parse.
+    #[error("{field}: {text:?} cannot be read; {instead}")]
+    Unreadable {
+        /// Path of the field.
+        field: String,
+        /// What it says.
+        text: String,
+        /// What to write instead.
+        instead: &'static str,
+    },
+    /// A number out of its range.
+    #[error("{field}: {value} is out of range; {instead}")]
+    OutOfRange {
+        /// Path of the field.
+        field: String,
+        /// What it says.
+        value: i64,
+        /// What to write instead.
+        instead: &'static str,
+    },
+    /// Two entries of a list with one name.
+    #[error("{field}: the name {name:?} is used twice; give each entry a name of its own")]
+    Duplicate {
+        /// Path of the list.
+        field: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A list without entries.
+    #[error("{0}: give at least one entry")]
+    Empty(&'static str),
+    /// No region takes traffic.
+    #[error("regions: give at least one region a weight above 0")]
+    NoWeight,
+}
+
+impl FleetIntent {
+    /// Parses a resource as the API server hands it out.
+    pub fn parse(dispatcher: &EventDispatcher, defaults: &ShardDefaults) -> Result<Self, SpecError> {
+        let metadata = &dispatcher.metadata;
+        let spec = &dispatcher.spec;
+        let storage = &spec.queue.storage;
+        let storage_bytes = parse_bytes(storage).filter(|bytes| *bytes > 0).ok_or_else(|| SpecError::Unreadable {
+            field: "queue.storage".to_owned(),
+            text: storage.clone(),
+            instead: "write a quantity such as 1Gi",
+        })?;
+        let regions: Vec<_> = spec.regions.iter().map(parse_region).collect::<Result<_, _>>()?;
+        let sinks: Vec<_> = spec.sinks.iter().map(parse_sink).collect::<Result<_, _>>()?;
+        distinct("sinks", sinks.iter().map(|sink| &sink.name))?;
+        distinct("regions", regions.iter().map(|region| &region.name))?;
+        if regions.iter().all(|region| region.weight == 0) {
+            return Err(SpecError::NoWeight);
+        }
+        Ok(Self {
+            namespace: metadata.namespace.clone().ok_or(SpecError::Metadata("namespace"))?,
+            name: metadata.name.clone().ok_or(SpecError::Metadata("name"))?,
+            uid: metadata.uid.clone().ok_or(SpecError::Metadata("uid"))?,
+            sinks,
+            storage: storage.clone(),
+            storage_bytes,
+            storage_class: spec.queue.storage_class_name.clone(),
+            regions,
+            image: spec.image.clone().unwrap_or_else(|| defaults.image.clone()),
+            image_pull_policy: defaults.image_pull_policy.clone(),
+        })
+    }
+
+    /// The region of this name, if the spec has it.
+    pub fn region(&self, name: &str) -> Option<&RegionIntent> {
+        self.regions.iter().find(|region| region.name == name)
+    }
+}
+
+fn parse_sink(sink: &Sink) -> Result<SinkIntent, SpecError> {
+    let duration = |field: &str, text: &String| {
+        parse_duration(text).filter(|duration| !duration.is_zero()).ok_or_else(|| SpecError::Unreadable {
+            field: format!("sinks[{}].{field}", sink.name),
+            text: text.clone(),
+            instead: "write a duration such as 5s",
+        })
+    };
+    let initial_backoff = duration("retry.initialBackoff", &sink.retry.initial_backoff)?;
+    Ok(SinkIntent {
+        name: sink.name.clone(),
+        uri: sink.uri.clone(),
+        timeout: duration("timeout", &sink.timeout)?,
+        max_concurrency: count(&format!("sinks[{}].maxConcurrency", sink.name), sink.max_concurrency)?,
+        initial_backoff,
+        max_backoff: duration("retry.maxBackoff", &sink.retry.max_backoff)?.max(initial_backoff),
+    })
+}
+
+fn parse_region(region: &Region) -> Result<RegionIntent, SpecError> {
+    let node_selector = if region.node_selector.is_empty() {
+        BTreeMap::from([(names::REGION_NODE_LABEL.to_owned(), region.name.clone())])
+    } else {
+        region.node_selector.clone()
+    };
+    Ok(RegionIntent {
+        name: region.name.clone(),
+        weight: u32::try_from(region.weight).map_err(|_| SpecError::OutOfRange {
+            field: format!("regions[{}].weight", region.name),
+            value: region.weight.into(),
+            instead: "write a number from 0 to 1000",
+        })?,
+        shards: count(&format!("regions[{}].shards.min", region.name), region.shards.min)?,
+        node_selector,
+    })
+}
+
+fn count(field: &str, value: i32) -> Result<u32, SpecError> {
+    u32::try_from(value).ok().filter(|count| *count > 0).ok_or_else(|| SpecError::OutOfRange {
+        field: field.to_owned(),
+        value: value.into(),
+        instead: "write a number above 0",
+    })
+}
+
+fn distinct<'a>(field: &'static str, names: impl ExactSizeIterator<Item = &'a String>) -> Result<(), SpecError> {
+    if names.len() == 0 {
+        return Err(SpecError::Empty(field));
+    }
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if !seen.insert(name) {
+            return Err(SpecError::Duplicate { field, name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

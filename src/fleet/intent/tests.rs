@@ -1,0 +1,68 @@
+//! One test per error: each a single change to a spec that parses.
+
+use super::*;
+use crate::fixtures;
+
+fn error_after(change: impl FnOnce(&mut EventDispatcher)) -> String {
+    let mut dispatcher = fixtures::dispatcher();
+    change(&mut dispatcher);
+    FleetIntent::parse(&dispatcher, &fixtures::shard_defaults()).unwrap_err().to_string()
+}
+
+#[test]
+fn the_sample_parses_with_its_defaults_filled_in() {
+    let intent = fixtures::intent();
+    assert_eq!(intent.storage_bytes, 1 << 30);
+    assert_eq!(intent.image, "signalbox.dev/dispatcher:test");
+    assert_eq!(intent.sinks[0].timeout, Duration::from_secs(5));
+    assert_eq!(intent.regions[0].node_selector["topology.kubernetes.io/region"], "eu-west");
+}
+
+#[test]
+fn a_node_selector_replaces_the_region_label() {
+    let mut dispatcher = fixtures::dispatcher();
+    dispatcher.spec.regions[0].node_selector = BTreeMap::from([("pool".to_owned(), "fast".to_owned())]);
+    let intent = FleetIntent::parse(&dispatcher, &fixtures::shard_defaults()).unwrap();
+    assert_eq!(intent.regions[0].node_selector, BTreeMap::from([("pool".to_owned(), "fast".to_owned())]));
+}
+
+#[test]
+fn a_duration_that_does_not_parse_is_named() {
+    let error = error_after(|dispatcher| dispatcher.spec.sinks[0].timeout = "soon".to_owned());
+    assert_eq!(error, r#"sinks[fulfilment].timeout: "soon" cannot be read; write a duration such as 5s"#);
+}
+
+#[test]
+fn a_storage_that_does_not_parse_is_named() {
+    let error = error_after(|dispatcher| dispatcher.spec.queue.storage = "plenty".to_owned());
+    assert_eq!(error, r#"queue.storage: "plenty" cannot be read; write a quantity such as 1Gi"#);
+}
+
+#[test]
+fn a_negative_weight_is_named() {
+    let error = error_after(|dispatcher| dispatcher.spec.regions[0].weight = -1);
+    assert_eq!(error, "regions[eu-west].weight: -1 is out of range; write a number from 0 to 1000");
+}
+
+#[test]
+fn a_region_without_shards_is_named() {
+    let error = error_after(|dispatcher| dispatcher.spec.regions[1].shards.min = 0);
+    assert_eq!(error, "regions[us-east].shards.min: 0 is out of range; write a number above 0");
+}
+
+#[test]
+fn two_sinks_of_one_name_are_refused() {
+    let error = error_after(|dispatcher| dispatcher.spec.sinks.push(dispatcher.spec.sinks[0].clone()));
+    assert_eq!(error, r#"sinks: the name "fulfilment" is used twice; give each entry a name of its own"#);
+}
+
+#[test]
+fn a_fleet_without_regions_is_refused() {
+    assert_eq!(error_after(|dispatcher| dispatcher.spec.regions.clear()), "regions: give at least one entry");
+}
+
+#[test]
+fn weights_that_are_all_zero_are_refused() {
+    let error = error_after(|dispatcher| dispatcher.spec.regions.iter_mut().for_each(|region| region.weight = 0));
+    assert_eq!(error, "regions: give at least one region a weight above 0");
+}

@@ -1,0 +1,23 @@
+//! The nouns that flow between the rooms: intent -> snapshot -> plan.
+//!
+//! ```text
+//! EventDispatcher --parse--> FleetIntent --+
+//!                                          +--decide--> FleetPlan
+//! cluster, shards --observe-> FleetSnapshot+
+//! ```
+//!
+//! **Architecture Invariant:** a leaf. Plain data with constructors; no async, no client, no clock, no policy.
+
+mod intent;
+pub mod names;
+mod plan;
+mod snapshot;
+mod units;
+
+pub use intent::{FleetIntent, RegionIntent, ShardDefaults, SinkIntent, SpecError};
+pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
+pub use snapshot::{
+    FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, RegionSnapshot, Report, Rollout, ShardSnapshot,
+    TroubleKind, Volume,
+};
+pub use units::{approximate_age, approximate_count};

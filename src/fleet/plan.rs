@@ -1,0 +1,120 @@
+//! What was decided, and why: specific enough that no choice is left to whoever carries it out.
+
+use std::time::Duration;
+
+/// What is to become of a fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FleetPlan {
+    /// Those of the spec in its order, then those that are leaving, by name.
+    pub regions: Vec<RegionPlan>,
+    /// When to decide again if nothing is seen to change before.
+    pub recheck_after: Duration,
+}
+
+/// What is to become of one region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionPlan {
+    /// The region's name.
+    pub name: String,
+    /// Whether the spec has it.
+    pub standing: Standing,
+    /// Its weight; 0 when it is leaving.
+    pub weight: u32,
+    /// Shards that the spec asks for; 0 when it is leaving.
+    pub wanted: u32,
+    /// Shards to run now: more than `wanted` while shards that go still hold events.
+    pub replicas: u32,
+    /// Shards that accept events, of `replicas`.
+    pub ready: u32,
+    /// Every pod, by ordinal, and whether producers are sent there.
+    pub endpoints: Vec<EndpointPlan>,
+    /// The share of new connections that the listed shards come to, in percent.
+    pub share_percent: u32,
+    /// Whether the region is as the spec says: every wanted shard ready and up to date.
+    pub settled: bool,
+    /// Why the region is as it is.
+    pub reason: RegionReason,
+    /// The same in a sentence, with the object to look at.
+    pub message: String,
+}
+
+/// One pod as the Service is to show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointPlan {
+    /// The pod's name.
+    pub pod: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its address.
+    pub ip: String,
+    /// Its node.
+    pub node: Option<String>,
+    /// Its zone.
+    pub zone: Option<String>,
+    /// Producers are sent here.
+    pub listed: bool,
+    /// It accepts events, whether or not producers are sent here.
+    pub serving: bool,
+    /// It is being deleted.
+    pub terminating: bool,
+}
+
+/// Whether a region belongs to the fleet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The spec has it.
+    Stays,
+    /// The spec has it no more, and its shards still hold events: its objects are left as they are.
+    Leaving,
+    /// The spec has it no more, and nothing keeps it: its objects are deleted.
+    Gone,
+}
+
+/// Why a region is as it is. The same word is the reason in status, conditions, events and metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RegionReason {
+    /// Every shard is ready and takes its share.
+    Serving,
+    /// Every shard is ready; its weight of 0 keeps new events away.
+    OutOfService,
+    /// Every shard is ready, but not all of them say what they hold.
+    ReportsMissing,
+    /// Shards that go deliver what they hold first.
+    Draining,
+    /// The region is not in the spec any more, and delivers what it holds first.
+    Leaving,
+    /// Pods are being replaced by ones of the new spec.
+    RollingOut,
+    /// Shards are being started.
+    Starting,
+    /// No node takes a pod.
+    Unschedulable,
+    /// A pod's volume cannot be had.
+    VolumeUnavailable,
+    /// The image cannot be had.
+    ImageUnavailable,
+    /// A shard ends again and again.
+    Crashing,
+    /// A container cannot be made.
+    ContainerRejected,
+}
+
+impl RegionReason {
+    /// The word for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "Serving",
+            Self::OutOfService => "OutOfService",
+            Self::ReportsMissing => "ReportsMissing",
+            Self::Draining => "Draining",
+            Self::Leaving => "Leaving",
+            Self::RollingOut => "RollingOut",
+            Self::Starting => "Starting",
+            Self::Unschedulable => "Unschedulable",
+            Self::VolumeUnavailable => "VolumeUnavailable",
+            Self::ImageUnavailable => "ImageUnavailable",
+            Self::Crashing => "Crashing",
+            Self::ContainerRejected => "ContainerRejected",
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What was seen of a fleet. That something could not be seen is data too: never an error, never a zero.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use signalbox_contract::ShardReport;
+
+/// All that was seen of one fleet, by region. A region that is not in the spec any more is here for as long as
+/// something of it is left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FleetSnapshot {
+    /// By name.
+    pub regions: BTreeMap<String, RegionSnapshot>,
+}
+
+/// One region.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegionSnapshot {
+    /// `None` while there is no StatefulSet.
+    pub rollout: Option<Rollout>,
+    /// By ordinal: whatever has a pod or a volume.
+    pub shards: BTreeMap<u32, ShardSnapshot>,
+}
+
+/// What a StatefulSet says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollout {
+    /// `spec.replicas`.
+    pub replicas: u32,
+    /// Whether its status is about its latest spec and every pod runs that.
+    pub complete: bool,
+    /// Pods that do.
+    pub updated: u32,
+}
+
+/// One shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardSnapshot {
+    /// `None` while there is no pod.
+    pub pod: Option<PodSnapshot>,
+    /// Its volume.
+    pub volume: Volume,
+    /// Its latest report.
+    pub report: Observation<Report>,
+}
+
+/// A shard's volume.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Volume {
+    /// No claim.
+    #[default]
+    None,
+    /// A claim that never got a volume, so that nothing can have been stored.
+    Pending,
+    /// A claim with a volume, or one that lost it.
+    Bound,
+}
+
+/// A shard's pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PodSnapshot {
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Its primary address.
+    pub ip: Option<String>,
+    /// The node it is bound to.
+    pub node: Option<String>,
+    /// That node's zone, where Kubernetes tells.
+    pub zone: Option<String>,
+    /// Accepts events, says the kubelet.
+    pub ready: bool,
+    /// Is being deleted.
+    pub terminating: bool,
+    /// Why it does not start, if that can be told.
+    pub trouble: Option<PodTrouble>,
+}
+
+/// Why a pod does not start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodTrouble {
+    /// In one word.
+    pub kind: TroubleKind,
+    /// In a sentence, as Kubernetes says it.
+    pub message: String,
+}
+
+/// What kind of trouble a pod is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TroubleKind {
+    /// No node takes it.
+    Unschedulable,
+    /// Its volume cannot be had.
+    VolumeUnavailable,
+    /// Its image cannot be had.
+    ImageUnavailable,
+    /// Its container ends again and again.
+    Crashing,
+    /// Its container cannot be made.
+    ContainerRejected,
+}
+
+/// Something that was asked for: what was read and when, or why not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Observation<T> {
+    /// It was read.
+    Reading {
+        /// What was read.
+        value: T,
+        /// When.
+        taken_at: Timestamp,
+    },
+    /// It was asked for, in vain.
+    Unreachable(NotRead),
+    /// It has not been asked for yet.
+    #[default]
+    NotYet,
+}
+
+/// Why something could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotRead {
+    /// In a sentence.
+    pub why: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A shard's report, with what only shows over several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// What the shard says.
+    pub shard: ShardReport,
+    /// For how long its backlog has been empty without any event accepted, as far as was seen.
+    pub quiet_for: Duration,
+}
+
+impl<T> Observation<T> {
+    /// What was read, however long ago.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Reading { value, .. } => Some(value),
+            Self::Unreachable(_) | Self::NotYet => None,
+        }
+    }
+}
+
+impl ShardSnapshot {
+    /// Whether a producer can be sent here.
+    pub fn is_serving(&self) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.ready && !pod.terminating && pod.ip.is_some())
+    }
+}

@@ -1,0 +1,160 @@
+//! Durations and quantities as Kubernetes writes them, and numbers as people read them.
+
+use std::time::Duration;
+
+/// Parses a Go-style duration of whole numbers, such as `1m30s`. `None` if it is not one, or overflows.
+pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let count: u64 = rest.get(..digits)?.parse().ok()?;
+        let (unit_ms, length) = match rest.get(digits..)? {
+            unit if unit.starts_with("ms") => (1, 2),
+            unit if unit.starts_with('s') => (1_000, 1),
+            unit if unit.starts_with('m') => (60_000, 1),
+            unit if unit.starts_with('h') => (3_600_000, 1),
+            _ => return None,
+        };
+        total = total.checked_add(Duration::from_millis(count.checked_mul(unit_ms)?))?;
+        rest = rest.get(digits + length..)?;
+    }
+    Some(total)
+}
+
+/// Parses a Kubernetes quantity into whole bytes, rounding up. `None` if it is not one, is negative, or overflows.
+///
+/// The forms are those of `resource.Quantity`: a decimal number, then nothing, a decimal or binary suffix, or an
+/// exponent.
+pub(super) fn parse_bytes(text: &str) -> Option<u64> {
+    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at(number_end);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    if (whole.is_empty() && fraction.is_empty()) || fraction.len() > 9 {
+        return None;
+    }
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let divisor = 10u128.pow(u32::try_from(fraction.len()).ok()?);
+    let (multiplier, divisor) = match suffix {
+        "" => (1, divisor),
+        "m" => (1, divisor * 1000),
+        "k" => (10u128.pow(3), divisor),
+        "M" => (10u128.pow(6), divisor),
+        "G" => (10u128.pow(9), divisor),
+        "T" => (10u128.pow(12), divisor),
+        "P" => (10u128.pow(15), divisor),
+        "Ki" => (1 << 10, divisor),
+        "Mi" => (1 << 20, divisor),
+        "Gi" => (1 << 30, divisor),
+        "Ti" => (1 << 40, divisor),
+        "Pi" => (1 << 50, divisor),
+        exponent => {
+            let power: u32 = exponent.strip_prefix(['e', 'E'])?.trim_start_matches('+').parse().ok()?;
+            (10u128.checked_pow(power)?, divisor)
+        }
+    };
+    u64::try_from(digits.checked_mul(multiplier)?.div_ceil(divisor)).ok()
+}
+
+/// A count to two digits: `0`, `7`, `340`, `1.2k`, `35k`, `2.4M`.
+pub fn approximate_count(count: u64) -> String {
+    const UNITS: [&str; 6] = ["", "k", "M", "G", "T", "P"];
+    let mut divisor = 1u64;
+    let mut unit = 0;
+    let rounded = round_to_two_digits(count);
+    while rounded / divisor >= 1000 && unit + 1 < UNITS.len() {
+        divisor *= 1000;
+        unit += 1;
+    }
+    let whole = rounded / divisor;
+    let tenth = (rounded % divisor) * 10 / divisor;
+    let unit = UNITS.get(unit).copied().unwrap_or_default();
+    if whole < 10 && tenth > 0 { format!("{whole}.{tenth}{unit}") } else { format!("{whole}{unit}") }
+}
+
+/// An age, coarse enough not to change all the time: `<10s`, `20s`, `5m`, `3h`, `9d`.
+pub fn approximate_age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    match seconds {
+        0..=9 => "<10s".to_owned(),
+        10..=99 => format!("{}s", seconds / 10 * 10),
+        100..=5_999 => format!("{}m", seconds / 60),
+        6_000..=359_999 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn round_to_two_digits(count: u64) -> u64 {
+    let mut step = 1u64;
+    while count / step >= 100 {
+        step = step.saturating_mul(10);
+        if step == u64::MAX {
+            return count;
+        }
+    }
+    count.saturating_add(step / 2) / step * step
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_go_writes_them() {
+        for (text, milliseconds) in [("200ms", 200), ("5s", 5_000), ("1m30s", 90_000), ("2h", 7_200_000), ("0s", 0)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "5", "s", "1.5s", "-1s", "5 s", "1d", "99999999999999999999h"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn quantities_are_read_as_kubernetes_writes_them() {
+        for (text, bytes) in [
+            ("64Mi", 64 << 20),
+            ("1Gi", 1 << 30),
+            ("1.5Gi", 3 << 29),
+            ("1G", 1_000_000_000),
+            ("1e3", 1_000),
+            ("1500m", 2),
+            ("7", 7),
+        ] {
+            assert_eq!(parse_bytes(text), Some(bytes), "{text}");
+        }
+        for text in ["", "Gi", "-1Gi", "1 Gi", "1gi", "1..5", "99999P99", "1e99"] {
+            assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn counts_are_rounded_to_two_digits() {
+        for (count, text) in [
+            (0, "0"),
+            (7, "7"),
+            (99, "99"),
+            (104, "100"),
+            (994, "990"),
+            (999, "1k"),
+            (1_249, "1.2k"),
+            (9_960, "10k"),
+            (35_400, "35k"),
+            (2_400_000, "2.4M"),
+        ] {
+            assert_eq!(approximate_count(count), text);
+        }
+        assert!(!approximate_count(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn ages_are_told_in_one_unit() {
+        for (seconds, text) in
+            [(0, "<10s"), (12, "10s"), (99, "90s"), (100, "1m"), (3_600, "60m"), (7_200, "2h"), (864_000, "10d")]
+        {
+            assert_eq!(approximate_age(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The parcel from `render` to `apply` to `report`: typed lists of Kubernetes objects, and how far they have come.
+//!
+//! **Architecture Invariant:** a leaf. `report` takes only `Manifests<Applied>`, so a status can only tell of what
+//! was applied, not of what was meant to be.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+/// Everything that one fleet is to consist of.
+#[derive(Clone, Debug)]
+pub(crate) struct Manifests<Stage> {
+    /// Where all of it lives.
+    pub namespace: String,
+    /// `metadata.name` of the owner.
+    pub owner_name: String,
+    /// `metadata.uid` of the owner.
+    pub owner_uid: String,
+    /// One per region.
+    pub config_maps: Vec<ConfigMap>,
+    /// Those of the fleet and of each region.
+    pub services: Vec<Service>,
+    /// One per region.
+    pub disruption_budgets: Vec<PodDisruptionBudget>,
+    /// One per region that has pods.
+    pub endpoint_slices: Vec<EndpointSlice>,
+    /// One per region, without `spec.replicas`.
+    pub stateful_sets: Vec<StatefulSet>,
+    /// The `spec.replicas` of each, which has a field manager of its own.
+    pub replicas: Vec<Replicas>,
+    /// Regions that wait to be emptied: what they have is left as it is.
+    pub untouched_regions: BTreeSet<String>,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+/// How many pods a StatefulSet is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Replicas {
+    /// The StatefulSet.
+    pub name: String,
+    /// Its `spec.replicas`.
+    pub replicas: u32,
+}
+
+/// Built, and not shown to the cluster yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Rendered;
+
+/// Sent to the cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct Applied {
+    /// What did not succeed. The rest did.
+    pub failures: Vec<ApplyFailure>,
+    /// StatefulSets that were changed just now, so that what was seen of them is out of date.
+    pub changed_sets: BTreeSet<String>,
+}
+
+/// One object that could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ApplyFailure {
+    /// Kind and name: `Service orders`.
+    pub object: String,
+    /// Why, and what to do about it.
+    pub message: String,
+    /// Whether trying again as it is has no hope.
+    pub needs_a_hand: bool,
+}
+
+/// What one fleet consists of in the cluster now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inventory {
+    /// As the watch last saw them.
+    pub config_maps: Vec<Arc<ConfigMap>>,
+    /// As the watch last saw them.
+    pub services: Vec<Arc<Service>>,
+    /// As the watch last saw them.
+    pub disruption_budgets: Vec<Arc<PodDisruptionBudget>>,
+    /// As the watch last saw them.
+    pub endpoint_slices: Vec<Arc<EndpointSlice>>,
+    /// As the watch last saw them.
+    pub stateful_sets: Vec<Arc<StatefulSet>>,
+}
+
+impl Manifests<Rendered> {
+    /// The same, sent to the cluster.
+    pub(crate) fn applied(self, stage: Applied) -> Manifests<Applied> {
+        // Without `..`: a new kind that nobody carries over does not compile.
+        let Self {
+            namespace,
+            owner_name,
+            owner_uid,
+            config_maps,
+            services,
+            disruption_budgets,
+            endpoint_slices,
+            stateful_sets,
+            replicas,
+            untouched_regions,
+            stage: Rendered,
+        } = self;
+        Manifests {
+            namespace,
+            owner_name,
+            owner_uid,
+            config_maps,
+            services,
+            disruption_budgets,
+            endpoint_slices,
+            stateful_sets,
+            replicas,
+            untouched_regions,
+            stage,
+        }
+    }
+}

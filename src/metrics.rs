@@ -1,0 +1,208 @@
+//! The operator's metrics, as OpenMetrics text.
+//!
+//! | name | what |
+//! | --- | --- |
+//! | `signalbox_operator_leader` | 1 while this replica leads |
+//! | `signalbox_operator_reconciles_total{outcome}` | reconciles by outcome: `ok`, or the room that failed |
+//! | `signalbox_operator_watch_failures_total{kind}` | watches that broke and were begun again |
+//! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
+//! | `signalbox_region_reason{namespace,fleet,region,reason}` | 1 for the reason that the status gives |
+//!
+//! What is not known has no sample: a backlog that no shard reported is absent, not 0.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot};
+
+/// The operator's metrics. Clones share their values.
+#[derive(Clone)]
+pub(crate) struct Metrics {
+    registry: Arc<Registry>,
+    leader: Gauge,
+    reconciles: Family<OutcomeLabel, Counter>,
+    watch_failures: Family<KindLabel, Counter>,
+    regions: Regions,
+    fleets: Arc<Mutex<Fleets>>,
+}
+
+/// By namespace and name.
+type Fleets = BTreeMap<(String, String), Vec<Sample>>;
+
+#[derive(Clone, Default)]
+struct Regions {
+    ready: Family<RegionLabels, Gauge<u64, AtomicU64>>,
+    desired: Family<RegionLabels, Gauge<u64, AtomicU64>>,
+    share: Family<RegionLabels, Gauge<u64, AtomicU64>>,
+    backlog: Family<RegionLabels, Gauge<u64, AtomicU64>>,
+    reason: Family<ReasonLabels, Gauge<u64, AtomicU64>>,
+}
+
+/// One region of one fleet, as of its last reconcile.
+struct Sample {
+    labels: RegionLabels,
+    ready: u64,
+    desired: u64,
+    share: u64,
+    backlog: Option<u64>,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct KindLabel {
+    kind: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RegionLabels {
+    namespace: String,
+    fleet: String,
+    region: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabels {
+    namespace: String,
+    fleet: String,
+    region: String,
+    reason: &'static str,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let (leader, reconciles, watch_failures) = (Gauge::default(), Family::default(), Family::default());
+        let regions = Regions::default();
+        let mut registry = Registry::default();
+        let operator = registry.sub_registry_with_prefix("signalbox_operator");
+        operator.register("leader", "1 while this replica leads", leader.clone());
+        operator.register("reconciles", "Reconciles by outcome", reconciles.clone());
+        operator.register("watch_failures", "Watches that broke and were begun again", watch_failures.clone());
+        let region = registry.sub_registry_with_prefix("signalbox_region");
+        region.register("shards_ready", "Shards that accept events", regions.ready.clone());
+        region.register("shards_desired", "Shards that the region is to have now", regions.desired.clone());
+        region.register("share_percent", "Share of new connections, in percent", regions.share.clone());
+        region.register(
+            "backlog_events",
+            "Events accepted and not yet delivered to every sink",
+            regions.backlog.clone(),
+        );
+        region.register("reason", "1 for the reason that the status gives", regions.reason.clone());
+        Self { registry: Arc::new(registry), leader, reconciles, watch_failures, regions, fleets: Arc::default() }
+    }
+
+    pub(crate) fn leads(&self) {
+        self.leader.set(1);
+    }
+
+    pub(crate) fn reconciled(&self, outcome: &'static str) {
+        self.reconciles.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
+    pub(crate) fn watch_failed(&self, kind: &str) {
+        self.watch_failures.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
+    }
+
+    pub(crate) fn fleet_decided(&self, intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan) {
+        let samples = plan.regions.iter().map(|region| {
+            let shards = snapshot.regions.get(&region.name).into_iter().flat_map(|region| region.shards.values());
+            let reports = shards.filter(|shard| shard.pod.is_some()).map(|shard| shard.report.value());
+            Sample {
+                labels: RegionLabels {
+                    namespace: intent.namespace.clone(),
+                    fleet: intent.name.clone(),
+                    region: region.name.clone(),
+                },
+                ready: region.ready.into(),
+                desired: region.replicas.into(),
+                share: region.share_percent.into(),
+                backlog: reports.map(|report| Some(report?.shard.backlog_events)).sum(),
+                reason: region.reason.as_str(),
+            }
+        });
+        let samples = samples.collect();
+        self.fleets().insert((intent.namespace.clone(), intent.name.clone()), samples);
+    }
+
+    pub(crate) fn fleet_gone(&self, namespace: &str, fleet: &str) {
+        self.fleets().remove(&(namespace.to_owned(), fleet.to_owned()));
+    }
+
+    /// Whether there is any fleet to look after.
+    pub(crate) fn has_fleets(&self) -> bool {
+        !self.fleets().is_empty()
+    }
+
+    /// The text of all metrics.
+    pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
+        // Held until the end, so that two scrapes do not empty the families under each other.
+        let fleets = self.fleets();
+        let Regions { ready, desired, share, backlog, reason } = &self.regions;
+        ready.clear();
+        desired.clear();
+        share.clear();
+        backlog.clear();
+        reason.clear();
+        for sample in fleets.values().flatten() {
+            let RegionLabels { namespace, fleet, region } = sample.labels.clone();
+            ready.get_or_create(&sample.labels).set(sample.ready);
+            desired.get_or_create(&sample.labels).set(sample.desired);
+            share.get_or_create(&sample.labels).set(sample.share);
+            if let Some(events) = sample.backlog {
+                backlog.get_or_create(&sample.labels).set(events);
+            }
+            reason.get_or_create(&ReasonLabels { namespace, fleet, region, reason: sample.reason }).set(1);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+
+    fn fleets(&self) -> std::sync::MutexGuard<'_, Fleets> {
+        // A panic elsewhere leaves a map of whole entries behind.
+        self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::decide;
+    use crate::fixtures;
+    use crate::fleet::Observation;
+
+    #[test]
+    fn a_backlog_that_is_not_known_has_no_sample() {
+        let mut snapshot = fixtures::settled();
+        snapshot.regions.get_mut("us-east").unwrap().shards.get_mut(&1).unwrap().report = Observation::NotYet;
+        let intent = fixtures::intent();
+        let metrics = Metrics::new();
+        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, fixtures::now()));
+        let text = metrics.encode().unwrap();
+        assert!(
+            text.contains(r#"signalbox_region_backlog_events{namespace="shop",fleet="orders",region="eu-west"} 0"#),
+            "{text}"
+        );
+        assert!(!text.contains(r#"backlog_events{namespace="shop",fleet="orders",region="us-east"}"#), "{text}");
+    }
+
+    #[test]
+    fn a_fleet_that_is_gone_leaves_no_samples() {
+        let (intent, snapshot) = (fixtures::intent(), fixtures::settled());
+        let metrics = Metrics::new();
+        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, fixtures::now()));
+        metrics.fleet_gone("shop", "orders");
+        assert!(!metrics.encode().unwrap().contains("orders"));
+    }
+}

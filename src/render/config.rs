@@ -1,0 +1,58 @@
+//! The configuration of a region's shards. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use signalbox_contract::{CONFIG_FILE, RetryConfig, ShardConfig, SinkConfig};
+
+use super::metadata;
+use crate::fleet::{FleetIntent, RegionIntent, SinkIntent, names};
+
+/// Largest event accepted: 1 MiB, of the order of what brokers take by default.
+const MAX_EVENT_BYTES: u64 = 1 << 20;
+
+/// The ConfigMap that a region's shards mount.
+pub(super) fn config_map(intent: &FleetIntent, region: &RegionIntent) -> ConfigMap {
+    let name = names::region(&intent.name, &region.name);
+    let json = serde_json::to_string_pretty(&shard_config(intent, region)).unwrap_or_default();
+    metadata::stamped(ConfigMap {
+        metadata: metadata::object_meta(intent, name, Some(&region.name)),
+        data: Some(BTreeMap::from([(file_name().to_owned(), json)])),
+        ..ConfigMap::default()
+    })
+}
+
+/// What the shards of a region have to know.
+pub(super) fn shard_config(intent: &FleetIntent, region: &RegionIntent) -> ShardConfig {
+    ShardConfig {
+        fleet: intent.name.clone(),
+        region: region.name.clone(),
+        sinks: intent.sinks.iter().map(|sink| sink_config(sink, &region.name)).collect(),
+        // The other half of the volume is the store's: what is settled and not yet reclaimed, and its journal.
+        backlog_limit_bytes: intent.storage_bytes / 2,
+        max_event_bytes: MAX_EVENT_BYTES,
+    }
+}
+
+/// The name of the configuration file within its directory.
+pub(super) fn file_name() -> &'static str {
+    CONFIG_FILE.rsplit_once('/').map_or(CONFIG_FILE, |(_, name)| name)
+}
+
+fn sink_config(sink: &SinkIntent, region: &str) -> SinkConfig {
+    SinkConfig {
+        name: sink.name.clone(),
+        uri: sink.uri.replace("{region}", region),
+        timeout_ms: milliseconds(sink.timeout),
+        max_concurrency: sink.max_concurrency,
+        retry: RetryConfig {
+            initial_backoff_ms: milliseconds(sink.initial_backoff),
+            max_backoff_ms: milliseconds(sink.max_backoff),
+        },
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

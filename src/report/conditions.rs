@@ -1,0 +1,180 @@
+//! The conditions, and the only place that owns their transition times. Pure.
+//!
+//! | type | True means | everything well |
+//! | --- | --- | --- |
+//! | `Ready` | every shard that the spec asks for is ready and up to date | True |
+//! | `Reconciling` | the operator is still bringing about what the spec says | False |
+//! | `Stalled` | it cannot, until somebody lends a hand | False |
+//! | `SinksHealthy` | no shard's latest attempts at any sink failed | True |
+//!
+//! `Ready`, `Reconciling` and `Stalled` mean what kstatus says they mean, so that `kubectl wait`, Helm, Flux and
+//! Argo CD need no script.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::api::SinkStatus;
+use crate::fleet::{FleetPlan, RegionReason, SpecError, Standing};
+use crate::manifests::{Applied, ApplyFailure};
+
+const READY: &str = "Ready";
+const RECONCILING: &str = "Reconciling";
+const STALLED: &str = "Stalled";
+const SINKS_HEALTHY: &str = "SinksHealthy";
+
+/// A condition without its times.
+struct Draft {
+    type_: &'static str,
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+/// After a plan was applied.
+pub(super) fn acted(
+    old: &[Condition],
+    plan: &FleetPlan,
+    applied: &Applied,
+    sinks: &[SinkStatus],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let failures = &applied.failures;
+    let ready = ready(plan, applied);
+    let drafts = vec![reconciling(plan, applied, &ready), stalled(failures), sinks_healthy(sinks), ready];
+    finish(old, drafts, generation, now)
+}
+
+/// After a spec that cannot be acted on.
+pub(super) fn rejected(
+    old: &[Condition],
+    error: &SpecError,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let reason = "InvalidSpec".to_owned();
+    let drafts = vec![
+        Draft { type_: READY, status: "False", reason: reason.clone(), message: error.to_string() },
+        Draft { type_: RECONCILING, status: "False", reason: reason.clone(), message: String::new() },
+        Draft { type_: STALLED, status: "True", reason, message: error.to_string() },
+    ];
+    let mut conditions = finish(old, drafts, generation, now);
+    // What was last known of the sinks is still so: the fleet goes on with the spec before.
+    conditions.extend(old.iter().filter(|condition| condition.type_ == SINKS_HEALTHY).cloned());
+    sorted(conditions)
+}
+
+fn ready(plan: &FleetPlan, applied: &Applied) -> Draft {
+    let failures = &applied.failures;
+    if let Some(failure) = worst(failures) {
+        let reason = if failure.needs_a_hand { "ApplyRefused" } else { "ApplyFailed" }.to_owned();
+        return Draft { type_: READY, status: "False", reason, message: describe(failure, failures.len()) };
+    }
+    let staying = || plan.regions.iter().filter(|region| region.standing == Standing::Stays);
+    if let Some(region) = staying().find(|region| !region.settled) {
+        let others = staying().filter(|other| !other.settled).count() - 1;
+        let more = if others == 0 { String::new() } else { format!(" ({others} more not ready)") };
+        let message = format!("region {}: {}{more}", region.name, region.message);
+        return Draft { type_: READY, status: "False", reason: region.reason.as_str().to_owned(), message };
+    }
+    // The plan was made from what was seen before this change.
+    if let Some(set) = applied.changed_sets.first() {
+        let message = format!("StatefulSet {set} was changed just now; waiting for its pods");
+        return Draft { type_: READY, status: "False", reason: RegionReason::RollingOut.as_str().to_owned(), message };
+    }
+    // Nothing is wrong, but there may be something to know.
+    let noted = |region: &&crate::fleet::RegionPlan| {
+        !matches!(region.reason, RegionReason::Serving | RegionReason::OutOfService)
+            && region.standing != Standing::Gone
+    };
+    if let Some(region) = plan.regions.iter().find(noted) {
+        let message = format!("region {}: {}", region.name, region.message);
+        return Draft { type_: READY, status: "True", reason: region.reason.as_str().to_owned(), message };
+    }
+    let message = match staying().filter(|region| region.weight > 0).count() {
+        1 => "1 region serves".to_owned(),
+        many => format!("{many} regions serve"),
+    };
+    Draft { type_: READY, status: "True", reason: "AllRegionsServing".to_owned(), message }
+}
+
+fn reconciling(plan: &FleetPlan, applied: &Applied, ready: &Draft) -> Draft {
+    let failures = &applied.failures;
+    let unfinished = |region: &crate::fleet::RegionPlan| {
+        region.standing != Standing::Stays || !region.settled || region.replicas != region.wanted
+    };
+    let stalled = failures.iter().any(|failure| failure.needs_a_hand);
+    let busy =
+        !stalled && (!failures.is_empty() || !applied.changed_sets.is_empty() || plan.regions.iter().any(unfinished));
+    let (status, reason, message) = if busy {
+        ("True", ready.reason.clone(), ready.message.clone())
+    } else {
+        ("False", "UpToDate".to_owned(), String::new())
+    };
+    Draft { type_: RECONCILING, status, reason: if stalled { "Stalled".to_owned() } else { reason }, message }
+}
+
+fn stalled(failures: &[ApplyFailure]) -> Draft {
+    match worst(failures).filter(|failure| failure.needs_a_hand) {
+        Some(failure) => Draft {
+            type_: STALLED,
+            status: "True",
+            reason: "ApplyRefused".to_owned(),
+            message: describe(failure, failures.len()),
+        },
+        None => Draft { type_: STALLED, status: "False", reason: "NotStalled".to_owned(), message: String::new() },
+    }
+}
+
+fn sinks_healthy(sinks: &[SinkStatus]) -> Draft {
+    let (status, reason, message) = match sinks.iter().find(|sink| sink.last_failure.is_some()) {
+        Some(sink) => {
+            let failure = sink.last_failure.as_deref().unwrap_or_default();
+            let message = format!("sink {}: {} shards fail: {failure}", sink.name, sink.failing.replace('/', " of "));
+            ("False", "SinkFailing", message)
+        }
+        None if sinks.iter().any(|sink| sink.failing.ends_with("/0")) => {
+            ("Unknown", "NoReports", "no shard has reported yet".to_owned())
+        }
+        None => ("True", "AllSinksAnswer", String::new()),
+    };
+    Draft { type_: SINKS_HEALTHY, status, reason: reason.to_owned(), message }
+}
+
+/// One that needs a hand before one that may pass.
+fn worst(failures: &[ApplyFailure]) -> Option<&ApplyFailure> {
+    failures.iter().find(|failure| failure.needs_a_hand).or_else(|| failures.first())
+}
+
+fn describe(failure: &ApplyFailure, count: usize) -> String {
+    let more = if count > 1 { format!(" (and {} more)", count - 1) } else { String::new() };
+    format!("{}: {}{more}", failure.object, failure.message)
+}
+
+fn finish(old: &[Condition], drafts: Vec<Draft>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+    let conditions = drafts.into_iter().map(|draft| {
+        let before = old.iter().find(|condition| condition.type_ == draft.type_);
+        let since = before
+            .filter(|condition| condition.status == draft.status)
+            .map_or_else(|| Time(whole_second(now)), |condition| condition.last_transition_time.clone());
+        Condition {
+            type_: draft.type_.to_owned(),
+            status: draft.status.to_owned(),
+            reason: draft.reason,
+            message: draft.message,
+            last_transition_time: since,
+            observed_generation: generation,
+        }
+    });
+    sorted(conditions.collect())
+}
+
+/// The API server keeps whole seconds: a fraction would make the status differ from itself.
+fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+fn sorted(mut conditions: Vec<Condition>) -> Vec<Condition> {
+    conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    conditions
+}

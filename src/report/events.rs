@@ -1,0 +1,71 @@
+//! Which events a change of status deserves: one per region, sink or condition whose reason is another. Pure.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::ResourceExt as _;
+use kube::runtime::events::{Event, EventType};
+
+use crate::api::{EventDispatcher, EventDispatcherStatus, RegionStatus};
+use crate::fleet::names;
+
+/// What everybody who watches would want to hear, in the order of the status.
+pub(super) fn events(
+    dispatcher: &EventDispatcher,
+    old: &EventDispatcherStatus,
+    new: &EventDispatcherStatus,
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    for region in &new.regions {
+        let before = old.regions.iter().find(|before| before.name == region.name);
+        if before.map(|before| &before.reason) != Some(&region.reason) {
+            events.push(of_region(dispatcher, region));
+        }
+    }
+    for gone in old.regions.iter().filter(|old| new.regions.iter().all(|new| new.name != old.name)) {
+        events.push(event(
+            EventType::Normal,
+            "Removed",
+            format!("region {}: removed; its volumes are kept", gone.name),
+            "Remove",
+        ));
+    }
+    for type_ in ["Stalled", "SinksHealthy"] {
+        let status_of = |status: &EventDispatcherStatus| {
+            status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
+        };
+        let (before, after) = (status_of(old), status_of(new));
+        let Some(after) = after else { continue };
+        let is_bad = |status: &str| status == if type_ == "Stalled" { "True" } else { "False" };
+        let was_bad = before.is_some_and(|before| is_bad(&before.status));
+        if is_bad(&after.status) && !was_bad {
+            events.push(event(EventType::Warning, &after.reason, after.message, "Reconcile"));
+        } else if was_bad && !is_bad(&after.status) {
+            let note =
+                if after.message.is_empty() { format!("{type_} is {} again", after.status) } else { after.message };
+            events.push(event(EventType::Normal, &after.reason, note, "Reconcile"));
+        }
+    }
+    events
+}
+
+fn of_region(dispatcher: &EventDispatcher, region: &RegionStatus) -> Event {
+    let type_ = match region.reason.as_str() {
+        "Serving" | "OutOfService" | "Draining" | "Leaving" | "RollingOut" | "Starting" => EventType::Normal,
+        _ => EventType::Warning,
+    };
+    let note = format!("region {}: {}", region.name, region.message);
+    Event {
+        // Events are told apart by what they are related to, not by their text.
+        secondary: Some(ObjectReference {
+            api_version: Some("apps/v1".to_owned()),
+            kind: Some("StatefulSet".to_owned()),
+            namespace: dispatcher.namespace(),
+            name: Some(names::region(&dispatcher.name_any(), &region.name)),
+            ..ObjectReference::default()
+        }),
+        ..event(type_, &region.reason, note, "Reconcile")
+    }
+}
+
+fn event(type_: EventType, reason: &str, note: String, action: &str) -> Event {
+    Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
+}

@@ -1,0 +1,101 @@
+//! Tells people: the status, written only when what it says changes, and events, only for transitions.
+
+mod conditions;
+mod events;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Api, Client, Resource as _, ResourceExt as _};
+use thiserror::Error;
+
+use crate::api::{EventDispatcher, EventDispatcherStatus};
+use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot, SpecError, names};
+use crate::manifests::{Applied, Manifests};
+
+/// Longest wait for one answer of the API server.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What is to be told.
+pub(crate) enum Told<'a> {
+    /// The spec was acted on.
+    Acted {
+        /// What is wanted.
+        intent: &'a FleetIntent,
+        /// What was seen.
+        snapshot: &'a FleetSnapshot,
+        /// What was decided.
+        plan: &'a FleetPlan,
+        /// What was applied.
+        applied: &'a Manifests<Applied>,
+    },
+    /// The spec cannot be acted on.
+    Rejected(&'a SpecError),
+}
+
+/// Why telling failed.
+#[derive(Debug, Error)]
+pub(crate) enum ReportError {
+    /// The API server refused the status.
+    #[error("writing the status: {0}")]
+    Status(#[source] kube::Error),
+    /// It did not answer.
+    #[error("writing the status: no answer from the API server within {TIMEOUT:?}")]
+    TimedOut,
+}
+
+/// Writes status and events where there is something new to tell. Gives back the fleet as the API server then has
+/// it. `instance` is who events say they are from.
+pub(crate) async fn report(
+    client: &Client,
+    instance: &str,
+    dispatcher: &EventDispatcher,
+    told: &Told<'_>,
+    now: Timestamp,
+) -> Result<Option<EventDispatcher>, ReportError> {
+    let old = dispatcher.status.clone().unwrap_or_default();
+    let new = status::status(told, &old, dispatcher.metadata.generation, now);
+    if new == old {
+        return Ok(None);
+    }
+    // The status first: an event about what then fails to be written would be told again with the next try.
+    let written = write_status(client, dispatcher, &new).await?;
+    let reporter = Reporter { controller: names::REPORTER.to_owned(), instance: Some(instance.to_owned()) };
+    let recorder = Recorder::new(client.clone(), reporter);
+    for event in events::events(dispatcher, &old, &new) {
+        let published = tokio::time::timeout(TIMEOUT, recorder.publish(&event, &dispatcher.object_ref(&()))).await;
+        if let Ok(Err(error)) = published {
+            // An event is a courtesy; the status says the same.
+            tracing::warn!(%error, reason = event.reason, "could not publish an event");
+        }
+    }
+    Ok(Some(written))
+}
+
+async fn write_status(
+    client: &Client,
+    dispatcher: &EventDispatcher,
+    status: &EventDispatcherStatus,
+) -> Result<EventDispatcher, ReportError> {
+    let name = dispatcher.name_any();
+    let api: Api<EventDispatcher> = Api::namespaced(client.clone(), &dispatcher.namespace().unwrap_or_default());
+    let body = serde_json::json!({
+        "apiVersion": EventDispatcher::api_version(&()),
+        "kind": EventDispatcher::kind(&()),
+        // The uid makes this fail, rather than speak of another object, if the name was given away.
+        "metadata": { "name": name, "uid": dispatcher.metadata.uid },
+        "status": status,
+    });
+    let params = PatchParams::apply(names::STATUS_MANAGER).force();
+    match tokio::time::timeout(TIMEOUT, api.patch_status(&name, &params, &Patch::Apply(&body))).await {
+        Ok(Ok(written)) => Ok(written),
+        Ok(Err(error)) => Err(ReportError::Status(error)),
+        Err(_) => Err(ReportError::TimedOut),
+    }
+}

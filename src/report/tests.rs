@@ -1,0 +1,218 @@
+//! What people are told in each situation.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+use super::*;
+use crate::decide::decide;
+use crate::fixtures;
+use crate::fleet::{Observation, RegionReason};
+use crate::manifests::ApplyFailure;
+use crate::render::render;
+
+struct Situation {
+    intent: FleetIntent,
+    snapshot: FleetSnapshot,
+    failures: Vec<ApplyFailure>,
+    changed_sets: BTreeSet<String>,
+}
+
+fn settled() -> Situation {
+    Situation {
+        intent: fixtures::intent(),
+        snapshot: fixtures::settled(),
+        failures: Vec::new(),
+        changed_sets: BTreeSet::new(),
+    }
+}
+
+fn told(situation: &Situation, old: &EventDispatcherStatus, now: Timestamp) -> EventDispatcherStatus {
+    let Situation { intent, snapshot, failures, changed_sets } = situation;
+    let plan = decide(intent, snapshot, fixtures::now());
+    let stage = Applied { failures: failures.clone(), changed_sets: changed_sets.clone() };
+    let applied = render(intent, &plan).applied(stage);
+    status::status(&Told::Acted { intent, snapshot, plan: &plan, applied: &applied }, old, Some(3), now)
+}
+
+fn status_of(situation: &Situation) -> EventDispatcherStatus {
+    told(situation, &EventDispatcherStatus::default(), fixtures::now())
+}
+
+fn condition<'a>(status: &'a EventDispatcherStatus, type_: &str) -> &'a Condition {
+    status.conditions.iter().find(|condition| condition.type_ == type_).unwrap()
+}
+
+fn verdict<'a>(status: &'a EventDispatcherStatus, type_: &str) -> (&'a str, &'a str) {
+    let condition = condition(status, type_);
+    (&condition.status, &condition.reason)
+}
+
+#[test]
+fn a_settled_fleet_is_ready_in_one_line() {
+    let status = status_of(&settled());
+    let summary = status.summary.clone().unwrap();
+    assert_eq!((summary.regions.as_str(), summary.shards.as_str(), summary.backlog.as_str()), ("2/2", "4/4", "0"));
+    assert_eq!(verdict(&status, "Ready"), ("True", "AllRegionsServing"));
+    assert_eq!(verdict(&status, "Reconciling"), ("False", "UpToDate"));
+    assert_eq!(verdict(&status, "Stalled"), ("False", "NotStalled"));
+    assert_eq!(verdict(&status, "SinksHealthy"), ("True", "AllSinksAnswer"));
+    assert_eq!(status.observed_generation, Some(3));
+    insta::assert_yaml_snapshot!("status_of_a_settled_fleet", status);
+}
+
+#[test]
+fn telling_again_changes_nothing() {
+    let status = status_of(&settled());
+    let later = fixtures::now() + Duration::from_mins(10);
+    assert_eq!(told(&settled(), &status, later), status);
+}
+
+#[test]
+fn a_status_survives_the_way_through_the_api_server() {
+    let status = told(&settled(), &EventDispatcherStatus::default(), fixtures::now() + Duration::from_millis(345));
+    let stored: EventDispatcherStatus = serde_json::from_value(serde_json::to_value(&status).unwrap()).unwrap();
+    assert_eq!(stored, status);
+}
+
+#[test]
+fn the_largest_status_fits_into_8_kilobytes() {
+    let mut situation = settled();
+    let (region, sink) = (situation.intent.regions[0].clone(), situation.intent.sinks[0].clone());
+    let seen = situation.snapshot.regions["eu-west"].clone();
+    situation.intent.regions.clear();
+    situation.intent.sinks.clear();
+    situation.snapshot.regions.clear();
+    for number in 0..32 {
+        let name = format!("region-{number:02}");
+        situation.snapshot.regions.insert(name.clone(), seen.clone());
+        situation.intent.regions.push(crate::fleet::RegionIntent { name, ..region.clone() });
+        situation.intent.sinks.push(crate::fleet::SinkIntent { name: format!("sink-{number:02}"), ..sink.clone() });
+    }
+    let size = serde_json::to_string(&status_of(&situation)).unwrap().len();
+    assert!(size <= 8 << 10, "{size} bytes");
+}
+
+#[test]
+fn what_is_not_known_shows_in_the_backlog() {
+    let mut situation = settled();
+    let shards = &mut situation.snapshot.regions.get_mut("eu-west").unwrap().shards;
+    shards.get_mut(&0).unwrap().report = fixtures::reading(1_234, Duration::ZERO);
+    shards.get_mut(&1).unwrap().report = Observation::NotYet;
+    let status = status_of(&situation);
+    assert_eq!(status.summary.clone().unwrap().backlog, "1.2k+?");
+    assert_eq!(status.regions[0].backlog, "1.2k+?");
+    assert_eq!(status.regions[0].oldest_event_age.as_deref(), Some("10s"));
+    situation.snapshot.regions.get_mut("eu-west").unwrap().shards.get_mut(&0).unwrap().report = Observation::NotYet;
+    assert_eq!(status_of(&situation).regions[0].backlog, "unknown");
+}
+
+#[test]
+fn a_region_that_is_not_ready_is_named_with_what_to_look_at() {
+    let mut situation = settled();
+    situation.snapshot.regions.remove("us-east");
+    let status = status_of(&situation);
+    assert_eq!(verdict(&status, "Ready"), ("False", "Starting"));
+    let message = &condition(&status, "Ready").message;
+    assert_eq!(message, "region us-east: 0 of 2 shards ready; see StatefulSet orders-us-east");
+    assert_eq!(verdict(&status, "Reconciling"), ("True", "Starting"));
+    assert_eq!(status.summary.unwrap().regions, "1/2");
+}
+
+#[test]
+fn a_spec_that_was_just_applied_is_not_ready_yet() {
+    let mut situation = settled();
+    situation.changed_sets.insert("orders-eu-west".to_owned());
+    let status = status_of(&situation);
+    assert_eq!(verdict(&status, "Ready"), ("False", "RollingOut"));
+    assert_eq!(verdict(&status, "Reconciling"), ("True", "RollingOut"));
+}
+
+#[test]
+fn an_object_of_somebody_else_stalls_the_fleet() {
+    let mut situation = settled();
+    let message = "it exists and belongs to nobody".to_owned();
+    situation.failures.push(ApplyFailure { object: "Service orders".to_owned(), message, needs_a_hand: true });
+    let status = status_of(&situation);
+    assert_eq!(verdict(&status, "Ready"), ("False", "ApplyRefused"));
+    assert_eq!(verdict(&status, "Stalled"), ("True", "ApplyRefused"));
+    assert_eq!(verdict(&status, "Reconciling"), ("False", "Stalled"));
+    assert_eq!(condition(&status, "Stalled").message, "Service orders: it exists and belongs to nobody");
+}
+
+#[test]
+fn a_failure_that_may_pass_does_not_stall_the_fleet() {
+    let mut situation = settled();
+    let message = "no answer".to_owned();
+    situation.failures.push(ApplyFailure { object: "Service orders".to_owned(), message, needs_a_hand: false });
+    let status = status_of(&situation);
+    assert_eq!(verdict(&status, "Stalled"), ("False", "NotStalled"));
+    assert_eq!(verdict(&status, "Reconciling"), ("True", "ApplyFailed"));
+}
+
+#[test]
+fn a_failing_sink_is_named_and_leaves_the_fleet_ready() {
+    let mut situation = settled();
+    let shard = situation.snapshot.regions.get_mut("eu-west").unwrap().shards.get_mut(&0).unwrap();
+    let Observation::Reading { value, .. } = &mut shard.report else { panic!("a reading") };
+    value.shard.sinks[1].consecutive_failures = 4;
+    let message = "connection refused".to_owned();
+    value.shard.sinks[1].last_failure = Some(signalbox_contract::LastFailure { message, age_ms: 10 });
+    let status = status_of(&situation);
+    assert_eq!(verdict(&status, "SinksHealthy"), ("False", "SinkFailing"));
+    assert_eq!(condition(&status, "SinksHealthy").message, "sink audit: 1 of 4 shards fail: connection refused");
+    assert_eq!(status.sinks[0].failing, "0/4");
+    assert_eq!(verdict(&status, "Ready").0, "True");
+}
+
+#[test]
+fn a_spec_that_cannot_be_acted_on_stalls_and_keeps_what_is_known() {
+    let before = status_of(&settled());
+    let error = SpecError::NoWeight;
+    let status = status::status(&Told::Rejected(&error), &before, Some(4), fixtures::now());
+    assert_eq!(verdict(&status, "Stalled"), ("True", "InvalidSpec"));
+    assert_eq!(condition(&status, "Ready").message, "regions: give at least one region a weight above 0");
+    assert_eq!((&status.regions, status.observed_generation), (&before.regions, Some(4)));
+    assert_eq!(verdict(&status, "SinksHealthy").0, "True");
+}
+
+#[test]
+fn a_condition_keeps_its_time_until_its_status_changes() {
+    let before = status_of(&settled());
+    let later = fixtures::now() + Duration::from_mins(1);
+    let mut situation = settled();
+    situation.snapshot.regions.remove("us-east");
+    let status = told(&situation, &before, later);
+    assert_eq!(condition(&status, "Ready").last_transition_time.0, later);
+    assert_eq!(condition(&status, "Stalled").last_transition_time.0, fixtures::now());
+}
+
+#[test]
+fn events_are_for_transitions_only() {
+    let dispatcher = fixtures::dispatcher();
+    let before = status_of(&settled());
+    assert!(events::events(&dispatcher, &before, &before).is_empty());
+
+    let mut situation = settled();
+    situation.snapshot.regions.remove("us-east");
+    let after = told(&situation, &before, fixtures::now());
+    let events = events::events(&dispatcher, &before, &after);
+    assert_eq!(events.len(), 1);
+    assert_eq!(events[0].reason, RegionReason::Starting.as_str());
+    assert_eq!(events[0].note.as_deref(), Some("region us-east: 0 of 2 shards ready; see StatefulSet orders-us-east"));
+    let related = events[0].secondary.as_ref().unwrap();
+    assert_eq!(related.name.as_deref(), Some("orders-us-east"));
+}
+
+#[test]
+fn a_region_that_is_gone_is_announced_with_what_is_kept() {
+    let before = status_of(&settled());
+    let mut situation = settled();
+    situation.intent.regions.truncate(1);
+    let after = told(&situation, &before, fixtures::now());
+    assert_eq!(after.regions.len(), 1);
+    let events = events::events(&fixtures::dispatcher(), &before, &after);
+    let notes: Vec<_> = events.iter().filter_map(|event| event.note.as_deref()).collect();
+    assert_eq!(notes, ["region us-east: removed; its volumes are kept"]);
+}

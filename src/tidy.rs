@@ -1,0 +1,166 @@
+//! Reads the sources and fails on what the table in `lib.rs` does not allow: the architecture as a test.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each room, and each file beside the rooms, may import from this crate.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("api", &[]),
+    ("fleet", &["api"]),
+    ("manifests", &[]),
+    ("clock", &[]),
+    ("metrics", &["fleet"]),
+    ("observe", &["api", "fleet", "manifests", "clock", "metrics"]),
+    ("decide", &["fleet"]),
+    ("render", &["api", "fleet", "manifests"]),
+    ("apply", &["api", "fleet::names", "manifests"]),
+    ("report", &["api", "fleet", "manifests"]),
+    ("error", &["report"]),
+    ("lease", &["clock"]),
+    ("admin", &["metrics", "observe"]),
+    (
+        "controller",
+        &["admin", "api", "apply", "clock", "decide", "error", "fleet", "metrics", "observe", "render", "report"],
+    ),
+    ("run", &["admin", "controller", "fleet", "lease", "metrics", "observe"]),
+    ("main", &[]),
+    ("lib", &[]),
+];
+
+/// Words that must not occur in the code of a room, and why.
+const FORBIDDEN: &[(&str, &[&str], &str)] = &[
+    ("api", &["async ", "tokio", "Client", "tracing", "Timestamp::now"], "a leaf of types"),
+    ("fleet", &["async ", "tokio", "kube::", "k8s_openapi", "tracing", "::now()", "HashMap"], "a leaf of plain data"),
+    ("manifests", &["async ", "tokio", "Client"], "a leaf"),
+    ("decide", &["async ", "tokio", "kube::", "k8s_openapi", "tracing", "::now()", "HashMap", "HashSet"], "pure"),
+    ("render", &["async ", "tokio", "Client", "tracing", "::now()", "Result<", "HashMap"], "pure and infallible"),
+    ("observe", &[".patch(", ".create(", ".replace(", ".delete(", "PatchParams", "PostParams"], "reads only"),
+    ("apply", &["Timestamp::now", "Instant::now"], "clock.rs reads the time"),
+    ("report", &["Timestamp::now", "Instant::now"], "clock.rs reads the time"),
+    ("controller", &["Timestamp::now", "PatchParams"], "knows the order and nothing else"),
+];
+
+/// Lines of a file, without its tests.
+const MAX_LINES: usize = 300;
+/// Lines of `reconcile`.
+const MAX_RECONCILE: usize = 50;
+
+struct Source {
+    path: PathBuf,
+    room: String,
+    /// Without comments, and without what follows `#[cfg(test)]`.
+    code: String,
+    first_line: String,
+    test: bool,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut paths = Vec::new();
+    collect(&root, &mut paths);
+    paths.sort();
+    paths.iter().map(|path| read(&root, path)).collect()
+}
+
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            paths.push(path);
+        }
+    }
+}
+
+fn read(root: &Path, path: &Path) -> Source {
+    let text = fs::read_to_string(path).unwrap();
+    let relative = path.strip_prefix(root).unwrap();
+    let first = relative.components().next().unwrap().as_os_str().to_string_lossy();
+    let name = relative.file_stem().unwrap().to_string_lossy().into_owned();
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    // Declarations of test modules stand among the others; what they hold comes last in a file.
+    let code = code.replace("#[cfg(test)]\nmod tests;", "").replace("#[cfg(test)]\nmod laws;", "");
+    let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned();
+    Source {
+        path: relative.to_owned(),
+        room: first.trim_end_matches(".rs").to_owned(),
+        code,
+        first_line: text.lines().next().unwrap_or_default().to_owned(),
+        test: ["tests", "laws", "fixtures", "tidy"].contains(&name.as_str()),
+    }
+}
+
+/// The paths after `crate::` in the code, two segments deep.
+fn imports(code: &str) -> Vec<String> {
+    code.match_indices("crate::")
+        .map(|(at, _)| {
+            let rest = &code[at + "crate::".len()..];
+            let path: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
+            path.split("::").filter(|part| !part.is_empty()).take(2).collect::<Vec<_>>().join("::")
+        })
+        .collect()
+}
+
+#[test]
+fn rooms_import_only_what_the_table_allows() {
+    let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
+    for source in sources().iter().filter(|source| !source.test) {
+        let rooms = allowed.get(source.room.as_str());
+        let rooms =
+            rooms.unwrap_or_else(|| panic!("{}: add the room {} to the table", source.path.display(), source.room));
+        for import in imports(&source.code) {
+            let first = import.split("::").next().unwrap();
+            let fine = first == source.room || rooms.iter().any(|room| *room == first || *room == import);
+            assert!(fine, "{}: {} must not import crate::{import}", source.path.display(), source.room);
+        }
+    }
+}
+
+#[test]
+fn rooms_keep_to_their_power() {
+    for source in sources().iter().filter(|source| !source.test) {
+        for (room, words, why) in FORBIDDEN.iter().filter(|(room, ..)| *room == source.room) {
+            for word in *words {
+                assert!(
+                    !source.code.contains(word),
+                    "{}: {word:?} has no place in {room}, which is {why}",
+                    source.path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_clock_is_read_in_one_place() {
+    for source in sources().iter().filter(|source| !source.test && source.room != "clock") {
+        assert!(!source.code.contains("Timestamp::now"), "{}: use clock.rs", source.path.display());
+        assert!(!source.code.contains("SystemTime"), "{}: use clock.rs", source.path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is() {
+    for source in sources() {
+        assert!(source.first_line.starts_with("//! "), "{}: begin with a //! line", source.path.display());
+    }
+}
+
+#[test]
+fn no_file_grows_beyond_one_concept() {
+    for source in sources().iter().filter(|source| !source.test) {
+        let lines = source.code.lines().count();
+        assert!(lines <= MAX_LINES, "{}: {lines} lines; split it", source.path.display());
+    }
+}
+
+#[test]
+fn reconcile_reads_as_a_table_of_contents() {
+    let sources = sources();
+    let controller = sources.iter().find(|source| source.room == "controller").unwrap();
+    let body = controller.code.split("async fn reconcile(").nth(1).unwrap();
+    let lines = body.split("\n}").next().unwrap().lines().count();
+    assert!(lines <= MAX_RECONCILE, "reconcile has {lines} lines");
+}
