@@ -1,1 +1,26 @@
-//! The data plane of Signalbox.
+//! The data plane of Signalbox: takes `CloudEvents` over HTTP, keeps them on disk, delivers them to sinks; and the
+//! two tools that put it to the test.
+//!
+//! ```text
+//! load --POST--> serve: ingest -> writer -> log -> lanes -> client --POST--> sink
+//!                          202 after fdatasync      in order per key, at least once
+//! ```
+//!
+//! | module | what | may import |
+//! | --- | --- | --- |
+//! | [`event`] | what an event is, and its spellings; pure | nothing |
+//! | `server` | the accept loop: connections and their limits | nothing |
+//! | `random`, `output` | random numbers; lines on stdout and the addresses file | nothing |
+//! | [`serve`] | one shard | `event`, `server`, `random`, `output` |
+//! | [`sink`] | a receiver that counts, and fails when told to | `event`, `server`, `random`, `output` |
+//! | [`load`] | a generator that keeps its schedule, and measures | `random`, `output` |
+//!
+//! `serve`, `sink` and `load` do not know of each other: they meet over HTTP only, as strangers would.
+
+pub mod event;
+pub mod load;
+mod output;
+mod random;
+pub mod serve;
+mod server;
+pub mod sink;

@@ -1,1 +1,28 @@
-//! The cluster harness, the story tests and the demo.
+//! What the demo and the story tests stand on.
+//!
+//! ```text
+//! signalbox-cluster: a real Kubernetes       signalbox-images: the two images
+//!            \                                   /
+//!             stage: operator installed through the chart
+//!                |
+//!             scene: a namespace of its own, with sinks, fleets and load
+//!                |
+//!             demo, tests/stories
+//! ```
+//!
+//! Nothing here knows how the operator works inside: it applies YAML, sends events, and looks.
+
+mod fleet;
+mod load;
+mod scene;
+mod sinks;
+mod stage;
+mod wait;
+pub mod writes;
+
+pub use fleet::{Fleet, FleetSpec, SinkSpec};
+pub use load::{Load, LoadResult};
+pub use scene::Scene;
+pub use sinks::{Receipts, Sinks, Tally};
+pub use stage::{NAMESPACE, Stage};
+pub use wait::eventually;

@@ -35,6 +35,10 @@ namespaces) and in a Role (one of watchNamespaces). There is no Secret, no node 
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+# Observe: whether a shard that could go has a volume, on which events may wait. Volumes are never written or deleted.
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, watch]
 # Report: each decision as an event on its EventDispatcher; patch, to count one that repeats.
 - apiGroups: [events.k8s.io]
   resources: [events]

@@ -1,0 +1,25 @@
+//! Random numbers that need not be secret: jitter, names of runs, made-up failures.
+//!
+//! `SplitMix64` (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014), seeded by what the
+//! standard library seeds its hash maps with.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static STATE: LazyLock<AtomicU64> = LazyLock::new(|| AtomicU64::new(RandomState::new().build_hasher().finish()));
+
+/// The next number, uniform over all of `u64`.
+pub(crate) fn next() -> u64 {
+    let mut z = STATE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// True with probability `ratio`, which is between 0 and 1.
+pub(crate) fn chance(ratio: f64) -> bool {
+    // 32 bits are exact in an f64, and fine enough.
+    let drawn = u32::try_from(next() >> 32).unwrap_or(u32::MAX);
+    f64::from(drawn) < ratio * (f64::from(u32::MAX) + 1.0)
+}

@@ -1,0 +1,213 @@
+//! `dispatcher serve`: one shard.
+//!
+//! ```text
+//! producer --POST /--> ingest --> writer --> log        admin <-- report, metrics
+//!                                   ^         |
+//!                                 settle     read
+//!                                   |         v
+//!                                 deliver (one task per sink: lanes, backoff, client) --> sink
+//! ```
+//!
+//! This file knows the order in which these start and stop, and nothing else.
+
+mod admin;
+mod backoff;
+mod client;
+mod clock;
+mod config;
+mod deliver;
+mod ingest;
+mod lanes;
+mod log;
+mod metrics;
+mod report;
+mod shutdown;
+mod writer;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, anyhow};
+use hyper::service::service_fn;
+use signalbox_contract::ShardConfig;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::output;
+use crate::server::{self, Server};
+use deliver::Delivery;
+use ingest::Ingest;
+use log::{FjallLog, ShardLog};
+use metrics::Metrics;
+use report::{Health, Reporter};
+use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, Phase, Signals};
+use writer::Writer;
+
+pub use config::ConfigError;
+pub use log::LogError;
+
+/// What `dispatcher serve` is told on the command line.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// A `ShardConfig` in JSON. Exclusive with `sinks`.
+    pub config: Option<PathBuf>,
+    /// URIs of sinks, for a shard that no operator configures.
+    pub sinks: Vec<String>,
+    /// Where events come in.
+    pub listen: SocketAddr,
+    /// Where probes, metrics and report are.
+    pub admin_listen: SocketAddr,
+    /// Where the log is.
+    pub data_dir: PathBuf,
+    /// Where to write down the addresses once they are bound.
+    pub addresses: Option<PathBuf>,
+}
+
+/// Runs a shard until it is told to stop. An error is one sentence for the user.
+pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
+    let mut signals = Signals::install().context("signals cannot be handled")?;
+    let config = Arc::new(config::load(options.config.as_deref(), &options.sinks)?);
+    let names: Vec<String> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let metrics = Metrics::new(&names);
+    let health: Vec<Arc<Health>> = names.iter().map(|_| Arc::default()).collect();
+    let (phase, phases) = watch::channel(Phase::Recovering);
+
+    // Both ports are bound before the log is opened, so that an address that is taken is found out at once.
+    let events = server::bind(options.listen).await?;
+    let admin_listener = server::bind(options.admin_listen).await?;
+    let admin_address = admin_listener.local_addr()?;
+    if let Some(path) = &options.addresses {
+        output::write_addresses(path, events.local_addr()?, Some(admin_address))?;
+    }
+    let admin = Arc::new(admin::Admin {
+        metrics: metrics.clone(),
+        reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
+        phase: phases.clone(),
+        store: OnceLock::new(),
+    });
+    let admin_server = tokio::spawn(axum::serve(admin_listener, admin::router(admin.clone())).into_future());
+
+    let dir = options.data_dir.clone();
+    let opening = tokio::task::spawn_blocking(move || FjallLog::open(&dir, &names));
+    let log: Arc<dyn ShardLog> = tokio::select! {
+        log = opening => Arc::new(log.context("opening the log was interrupted")??),
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopped before the log was open");
+            return Ok(());
+        }
+    };
+    let stats = log.stats()?;
+    let (writer, writer_thread) = Writer::start(log.clone(), metrics.clone()).context("no thread for the log")?;
+    // Set once, here.
+    let _ = admin.store.set((log.clone(), writer.clone()));
+    tracing::info!(
+        fleet = config.fleet,
+        region = config.region,
+        events = %events.local_addr()?,
+        admin = %admin_address,
+        backlog_events = stats.events,
+        backlog_bytes = stats.bytes,
+        "serving"
+    );
+
+    let shard = Shard { config, log, writer, writer_thread, metrics, phase };
+    let sinks = shard.start_sinks(&health)?;
+    let result = shard.serve(events, sinks, &mut signals).await;
+    admin_server.abort();
+    result
+}
+
+/// The parts of a shard that is up.
+struct Shard {
+    config: Arc<ShardConfig>,
+    log: Arc<dyn ShardLog>,
+    writer: Writer,
+    writer_thread: JoinHandle<()>,
+    metrics: Metrics,
+    phase: watch::Sender<Phase>,
+}
+
+impl Shard {
+    fn start_sinks(&self, health: &[Arc<Health>]) -> Result<JoinSet<()>, ConfigError> {
+        let mut tasks = JoinSet::new();
+        for (id, (sink, health)) in self.config.sinks.iter().zip(health).enumerate() {
+            let delivery = Delivery {
+                id,
+                config: sink.clone(),
+                uri: config::uri(sink)?,
+                log: self.log.clone(),
+                writer: self.writer.clone(),
+                metrics: self.metrics.clone(),
+                health: health.clone(),
+                phase: self.phase.subscribe(),
+            };
+            tasks.spawn(delivery.run());
+        }
+        Ok(tasks)
+    }
+
+    async fn serve(self, listener: TcpListener, mut sinks: JoinSet<()>, signals: &mut Signals) -> anyhow::Result<()> {
+        let ingest = Arc::new(Ingest::new(
+            self.config.clone(),
+            self.log.clone(),
+            self.writer.clone(),
+            self.metrics.clone(),
+            self.phase.subscribe(),
+        ));
+        self.phase.send_replace(Phase::Serving);
+        let server = Server::start(listener, move || {
+            let ingest = ingest.clone();
+            service_fn(move |request| {
+                let ingest = ingest.clone();
+                async move { Ok(ingest.handle(request).await) }
+            })
+        });
+
+        let failed = tokio::select! {
+            name = signals.next() => {
+                tracing::info!(signal = name, backlog_events = self.log.stats().map_or(0, |s| s.events), "stopping");
+                None
+            }
+            error = self.writer.failed() => Some(error),
+            // A sink's task ends only when told to, or when the writer has ended.
+            _ = sinks.join_next() => match tokio::time::timeout(CLOSE_TIME, self.writer.failed()).await {
+                Ok(error) => Some(error),
+                Err(_) => return Err(anyhow!("the task of a sink ended on its own: see the log above")),
+            },
+        };
+        if let Some(error) = failed {
+            // What is on disk is unknown: leave it to the next start, and acknowledge nothing meanwhile.
+            return Err(anyhow!("{error}: exiting, so that the next start recovers what is on disk"));
+        }
+
+        self.phase.send_replace(Phase::Draining);
+        tokio::select! {
+            () = self.drained() => {}
+            () = tokio::time::sleep(DRAIN_TIME) => {}
+            _ = signals.next() => {}
+        }
+        self.phase.send_replace(Phase::Finishing);
+        let attempts = async { while sinks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(FINISH_TIME, async { tokio::join!(attempts, server.stop()) }).await;
+        sinks.abort_all();
+        let closed = tokio::time::timeout(CLOSE_TIME, self.writer.close()).await.is_ok();
+        if closed && self.writer_thread.join().is_err() {
+            return Err(anyhow!("the log's thread ended abnormally: see the log above"));
+        }
+        if self.writer.is_failed() {
+            return Err(anyhow!("the log failed while stopping: the next start recovers what is on disk"));
+        }
+        tracing::info!(backlog_events = self.log.stats().map_or(0, |s| s.events), "stopped");
+        Ok(())
+    }
+
+    /// Resolves when the backlog is empty.
+    async fn drained(&self) {
+        while self.log.stats().is_ok_and(|stats| stats.events > 0) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What a producer is answered: every status code, on real sockets.
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "this is a test, its helpers too"
+)]
+
+mod support;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{Empty, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use support::{Shard, config, event_headers, eventually, refusing, request, sink};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+async fn shard() -> Shard {
+    Shard::start(&config(&[("a", &format!("http://{}/", refusing()))])).await
+}
+
+#[tokio::test]
+async fn a_valid_event_is_answered_202_in_both_modes_and_arrives_as_it_was_sent() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    let shard = Shard::start(&config(&[("a", &format!("http://{}/events", sink.listen))])).await;
+    assert_eq!(shard.send(1, "k").await.status, 202);
+    let body = r#"{"id":"2","source":"/test","specversion":"1.0","type":"t","data":{"a":1}}"#;
+    let structured = [("content-type", "application/cloudevents+json; charset=utf-8")];
+    assert_eq!(request(&shard.daemon.listen, "POST", "/", &structured, body).await.status, 202);
+    shard.drained().await;
+    let summary = sink.summary().await;
+    assert_eq!((&summary["received"], &summary["invalid"]), (&json!(2), &json!(0)));
+    assert_eq!(sink.get("/received?source=%2Ftest").await.json(), json!([[1, 2]]));
+    let metrics = shard.daemon.get("/metrics").await.text();
+    for line in [
+        "signalbox_dispatcher_accepted_total 2",
+        "signalbox_dispatcher_backlog_events 0",
+        "signalbox_dispatcher_delivered_total{sink=\"a\"} 2",
+        "signalbox_dispatcher_attempts_total{sink=\"a\",outcome=\"Delivered\"} 2",
+        "signalbox_dispatcher_log_sync_seconds_count 2",
+        "signalbox_dispatcher_delivery_latency_seconds_count{sink=\"a\"} 2",
+        "# EOF",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_an_event_is_refused_with_a_reason_and_what_to_send_instead() {
+    let shard = shard().await;
+    let at = &shard.daemon.listen;
+    let required = event_headers("1", "k");
+    let without_id: Vec<_> = required.iter().copied().filter(|(name, _)| *name != "ce-id").collect();
+    let response = request(at, "POST", "/", &without_id, "").await;
+    assert_eq!(response.status, 400);
+    assert!(response.error().contains("id is missing"), "{}", response.text());
+
+    for content_type in
+        ["application/cloudevents+xml", "application/cloudevents-batch+json", "application/json", "text/plain"]
+    {
+        let response = request(at, "POST", "/", &[("content-type", content_type)], "[]").await;
+        assert_eq!(response.status, 415, "{content_type}");
+        assert!(response.error().contains("send"), "{}", response.text());
+    }
+
+    let response = request(at, "GET", "/", &[], "").await;
+    assert_eq!((response.status.as_u16(), response.header("allow")), (405, Some("POST")));
+    assert!(response.error().contains("POST /"));
+    let response = request(at, "POST", "/events", &required, "").await;
+    assert_eq!(response.status, 404);
+    assert!(response.error().contains("POST /"));
+
+    let long = "x".repeat(70_000);
+    let too_long_head = [required.as_slice(), &[("ce-long", &long)]].concat();
+    assert_eq!(request(at, "POST", "/", &too_long_head, "").await.status, 431);
+
+    let report = shard.daemon.report().await;
+    assert_eq!((&report["acceptedTotal"], &report["backlogEvents"]), (&json!(0), &json!(0)));
+    let metrics = shard.daemon.get("/metrics").await.text();
+    for line in ["{reason=\"Malformed\"} 1", "{reason=\"UnsupportedMediaType\"} 4", "{reason=\"WrongMethod\"} 1"] {
+        assert!(metrics.contains(&format!("signalbox_dispatcher_rejected_total{line}")), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_answered_413_with_and_without_a_length() {
+    let shard = shard().await;
+    let at = &shard.daemon.listen;
+    let just_right = "x".repeat(100_000);
+    assert_eq!(request(at, "POST", "/", &event_headers("1", "k"), &just_right).await.status, 202);
+    let too_large = request(at, "POST", "/", &event_headers("2", "k"), &"x".repeat(3_000_000)).await;
+    assert_eq!(too_large.status, 413);
+    assert!(too_large.error().contains("100000 bytes"));
+
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nce-id: 3\r\nce-source: /t\r\nce-specversion: 1.0\r\nce-type: t\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let chunk = format!("{:x}\r\n{}\r\n", 60_000, "x".repeat(60_000));
+    stream.write_all(chunk.as_bytes()).await.unwrap();
+    stream.write_all(chunk.as_bytes()).await.unwrap();
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 413");
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_answered_408() {
+    let shard = shard().await;
+    let mut stream = TcpStream::connect(&shard.daemon.listen).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nhost: x\r\nce-id: 3\r\ncontent-length: 10\r\n\r\nhalf";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn http2_without_tls_is_spoken_on_the_same_port() {
+    let shard = shard().await;
+    let stream = TcpStream::connect(&shard.daemon.listen).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    for id in 0..5 {
+        let mut request = Request::builder().method("POST").uri(shard.url());
+        for (name, value) in event_headers(&id.to_string(), "k") {
+            request = request.header(name, value);
+        }
+        let response = sender.send_request(request.body(Full::new(Bytes::from("x"))).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 202);
+    }
+    let get = Request::builder().uri(shard.url()).body(Full::new(Bytes::new())).unwrap();
+    assert_eq!(sender.send_request(get).await.unwrap().status(), 405);
+}
+
+#[tokio::test]
+async fn nonsense_on_the_port_harms_nobody() {
+    let shard = shard().await;
+    let mut state = 7;
+    for length in [1, 10, 1000, 100_000] {
+        let mut stream = TcpStream::connect(&shard.daemon.listen).await.unwrap();
+        let bytes: Vec<u8> = (0..length).map(|_| u8::try_from(support::draw(&mut state, 256)).unwrap()).collect();
+        // It may hang up before all is written.
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.shutdown().await;
+    }
+    assert_eq!(shard.send(1, "k").await.status, 202);
+}
+
+#[tokio::test]
+async fn at_the_backlog_limit_events_are_answered_429_and_accepted_again_when_there_is_room() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    sink.behave(&json!({"failRatio": 1.0})).await;
+    let mut config = config(&[("a", &format!("http://{}/", sink.listen))]);
+    config["backlogLimitBytes"] = json!(2_000);
+    let shard = Shard::start(&config).await;
+    let mut accepted = 0;
+    let refused = loop {
+        let response = shard.send(accepted, "k").await;
+        if response.status != 202 {
+            break response;
+        }
+        accepted += 1;
+        assert!(accepted < 100, "there is no limit");
+    };
+    assert_eq!(refused.status, 429);
+    assert!(refused.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().unwrap() > 0));
+    assert!(refused.error().contains("limit of 2000 bytes"));
+    let report = shard.daemon.report().await;
+    assert_eq!(report["backlogEvents"], json!(accepted));
+    assert!(report["backlogBytes"].as_u64().unwrap() <= 2_000);
+
+    sink.behave(&json!({})).await;
+    shard.drained().await;
+    assert_eq!(shard.daemon.report().await["accepting"], json!(true));
+    assert_eq!(shard.send(accepted, "k").await.status, 202);
+    shard.drained().await;
+    assert_eq!(sink.get("/received?source=/test").await.json(), json!([[0, accepted]]));
+}
+
+#[tokio::test]
+async fn while_stopping_new_events_are_answered_503_and_the_shard_is_not_ready() {
+    // Something is left to deliver, so the drain takes its time.
+    let mut shard = shard().await;
+    assert_eq!(shard.send(1, "k").await.status, 202);
+    let stream = TcpStream::connect(&shard.daemon.listen).await.unwrap();
+    let (mut open, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let get = Request::builder().uri("/").header("host", "x").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(open.send_request(get).await.unwrap().status(), 405);
+
+    shard.daemon.signal("TERM");
+    eventually("readyz to say no", || async { (shard.daemon.get("/readyz").await.status == 503).then_some(()) }).await;
+    assert_eq!(shard.daemon.get("/healthz").await.status, 200);
+    assert_eq!(shard.daemon.report().await["accepting"], json!(false));
+    let refused = shard.send(2, "k").await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("connection"), Some("close"));
+    assert!(refused.header("retry-after").is_some());
+    let mut again = Request::builder().method("POST").uri("/").header("host", "x");
+    for (name, value) in event_headers("3", "k") {
+        again = again.header(name, value);
+    }
+    assert_eq!(open.send_request(again.body(Empty::new()).unwrap()).await.unwrap().status(), 503);
+    assert!(shard.daemon.ended().await.success());
+    shard.restart().await;
+    assert_eq!(shard.daemon.report().await["backlogEvents"], json!(1));
+}

@@ -1,0 +1,167 @@
+//! A cluster made by kind, where a Docker daemon answers. The path is short on purpose: create, load images.
+
+mod config;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures::future::try_join_all;
+
+use crate::archive;
+use crate::command;
+use crate::nodes::Node;
+use crate::place::Place;
+use crate::progress::Progress;
+use crate::tools::{Tool, Tools};
+
+/// The environment variable with the node image to use instead of kind's own choice.
+const NODE_IMAGE: &str = "SIGNALBOX_KIND_NODE_IMAGE";
+/// Where a node keeps its routes while it is cut off.
+const SAVED_ROUTES: &str = "/signalbox-routes";
+
+/// Why it cannot be had here, in a sentence.
+pub(crate) async fn unavailable(tools: &Tools) -> Option<String> {
+    if command::find("docker").is_none() {
+        return Some("install Docker, and start it".to_owned());
+    }
+    if let Err(error) = command::run("docker", &["info", "--format", "{{.ServerVersion}}"]).await {
+        return Some(format!("start Docker, or set DOCKER_HOST to where it runs ({error:#})"));
+    }
+    tools.missing(&[Tool::KIND])
+}
+
+/// A cluster that is up.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    place: Place,
+    program: PathBuf,
+    startup: Duration,
+}
+
+impl Kind {
+    /// The cluster at `place`, if kind knows it.
+    pub(crate) async fn attach(place: &Place, tools: &Tools) -> Option<Self> {
+        let startup = std::fs::read_to_string(startup_file(place)).ok()?.trim().parse().ok()?;
+        let program = tools.program(&Tool::KIND).ok()?;
+        let known = known(&program, place.name()).await.ok()?;
+        known.then(|| Self { place: place.clone(), program, startup: Duration::from_millis(startup) })
+    }
+
+    /// Makes a cluster, in place of what may be left of another.
+    pub(crate) async fn make(place: &Place, tools: &Tools, progress: &Progress) -> Result<Self> {
+        tools.ensure(&[Tool::KIND], progress).await?;
+        let program = tools.program(&Tool::KIND)?;
+        let begin = Instant::now();
+        if Self::is_at(place) {
+            Self::remove(place, tools).await?;
+        }
+        ensure!(
+            !known(&program, place.name()).await?,
+            "kind has a cluster named {:?} that was not made here: delete it, or choose another SIGNALBOX_E2E_NAME",
+            place.name()
+        );
+        place.create()?;
+        // From here on there may be something to remove.
+        std::fs::write(marker(place), "")?;
+        let version = command::run("docker", &["info", "--format", "{{.CgroupVersion}}"]).await?;
+        let config = config::prepare(version.trim() == "1")?;
+        let path = place.dir().join("kind-config.yaml");
+        std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
+        progress.step("creating the cluster with kind");
+        let mut create = command::command(&program);
+        create.args(["create", "cluster", "--name", place.name(), "--wait", "180s", "--config"]).arg(&path);
+        create.arg("--kubeconfig").arg(place.kubeconfig());
+        if let Some(image) = std::env::var_os(NODE_IMAGE).filter(|image| !image.is_empty()) {
+            create.arg("--image").arg(image);
+        }
+        progress.during(command::output(&mut create, None)).await?;
+        // kind waits for the control plane only; a node image has a kubectl that may ask about the others.
+        progress.step("waiting for the nodes to be Ready");
+        let control_plane = format!("{}-control-plane", place.name());
+        let wait = ["exec", &control_plane, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "wait"];
+        let ready = ["--for=condition=Ready", "nodes", "--all", "--timeout=180s"];
+        progress.during(command::run("docker", &[&wait[..], &ready[..]].concat())).await?;
+        let startup = begin.elapsed();
+        std::fs::write(startup_file(place), startup.as_millis().to_string())?;
+        Ok(Self { place: place.clone(), program, startup })
+    }
+
+    /// Deletes the cluster that was made here under this name, if any.
+    pub(crate) async fn remove(place: &Place, tools: &Tools) -> Result<()> {
+        let program = tools.program(&Tool::KIND)?;
+        let mut delete = command::command(program);
+        delete.args(["delete", "cluster", "--name", place.name(), "--kubeconfig"]).arg(place.kubeconfig());
+        command::output(&mut delete, None).await?;
+        std::fs::remove_dir_all(place.dir()).with_context(|| format!("cannot remove {}", place.dir().display()))?;
+        let _ = std::fs::remove_dir(place.root());
+        Ok(())
+    }
+
+    /// Whether there is anything at `place` that this way of making clusters has left.
+    pub(crate) fn is_at(place: &Place) -> bool {
+        marker(place).exists()
+    }
+
+    pub(crate) fn startup(&self) -> Duration {
+        self.startup
+    }
+
+    /// Loads an image archive on every node, once.
+    pub(crate) async fn load_image(&self, archive: &Path) -> Result<()> {
+        let loaded = self.place.dir().join("images").join(archive::identity(archive)?);
+        if loaded.exists() {
+            return Ok(());
+        }
+        let mut load = command::command(&self.program);
+        load.args(["load", "image-archive", "--name", self.place.name()]).arg(archive);
+        command::output(&mut load, None).await?;
+        std::fs::create_dir_all(self.place.dir().join("images"))?;
+        std::fs::write(loaded, "").context("cannot remember the image")
+    }
+
+    /// Takes nodes off the network, or puts them back with the routes they had.
+    pub(crate) async fn plug(&self, nodes: &[&Node], plugged: bool) -> Result<()> {
+        let script = if plugged {
+            format!(
+                "if [ -e {SAVED_ROUTES} ]; then ip link set eth0 up; ip -4 route restore < {SAVED_ROUTES}; rm {SAVED_ROUTES}; fi"
+            )
+        } else {
+            // A node that is cut off already has no routes left to save.
+            format!("[ -e {SAVED_ROUTES} ] || {{ ip -4 route save > {SAVED_ROUTES} && ip link set eth0 down; }}")
+        };
+        try_join_all(
+            nodes.iter().map(async |node| command::run("docker", &["exec", &node.name, "sh", "-c", &script]).await),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Kills the main process of the container with this runtime identifier.
+    pub(crate) async fn kill(&self, node: &str, container: &str) -> Result<()> {
+        let kill = ["exec", node, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container];
+        command::run("docker", &kill).await?;
+        Ok(())
+    }
+
+    /// Has kind write the logs of all nodes to `into`.
+    pub(crate) async fn export_logs(&self, into: &Path) -> Result<()> {
+        let mut export = command::command(&self.program);
+        export.args(["export", "logs", "--name", self.place.name()]).arg(into);
+        command::output(&mut export, None).await?;
+        Ok(())
+    }
+}
+
+fn marker(place: &Place) -> PathBuf {
+    place.dir().join("made-by-kind")
+}
+
+/// Written last, with the milliseconds it took: a cluster without it was never finished.
+fn startup_file(place: &Place) -> PathBuf {
+    place.dir().join("startup")
+}
+
+async fn known(program: &Path, name: &str) -> Result<bool> {
+    Ok(command::run(program, &["get", "clusters"]).await?.lines().any(|line| line == name))
+}

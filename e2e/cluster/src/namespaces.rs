@@ -1,0 +1,244 @@
+//! A cluster whose nodes are network namespaces of this machine.
+//!
+//! Real control plane, real kubelets, real containers; only the machines are not. It may touch: its
+//! directory, namespaces, one interface, one control group and processes of its own, all written down in
+//! its state file first. It changes no setting of the machine, no packet filter and no container engine.
+
+mod certificates;
+mod config;
+mod control_group;
+mod control_plane;
+mod daemon;
+mod images;
+mod layout;
+mod manifests;
+mod network;
+mod node;
+mod packages;
+mod state;
+mod teardown;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use futures::future::try_join_all;
+
+use self::certificates::Authority;
+use self::control_plane::ControlPlane;
+use self::daemon::Daemons;
+use self::layout::NODES;
+use self::node::Making;
+use self::state::{Journal, State};
+use crate::command;
+use crate::lock::Lock;
+use crate::place::Place;
+use crate::progress::Progress;
+use crate::tools::{Tool, Tools};
+
+/// What the cluster is made of; `helm` is for its users.
+const TOOLS: [Tool; 6] = [Tool::KUBE, Tool::ETCD, Tool::COREDNS, Tool::PAUSE, Tool::VOLUMES, Tool::HELM];
+
+/// How long all nodes may take to become Ready.
+const READY: &str = "120s";
+
+/// Why it cannot be had here, in a sentence.
+pub(crate) fn unavailable(tools: &Tools) -> Option<String> {
+    if std::env::consts::OS != "linux" {
+        return Some("needs Linux: start Docker for kind instead".to_owned());
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Some("makes namespaces and mounts: run as root (or start Docker for kind)".to_owned());
+    }
+    packages::unobtainable(&packages::missing()).or_else(|| tools.missing(&TOOLS))
+}
+
+/// A cluster that is up.
+#[derive(Debug)]
+pub(crate) struct Namespaces {
+    place: Place,
+    state: State,
+    audit_log: PathBuf,
+}
+
+impl Namespaces {
+    /// The cluster at `place`, if there is one and all of its daemons run.
+    pub(crate) fn attach(place: &Place) -> Option<Self> {
+        let state = State::read(place).ok()??;
+        state.startup?;
+        let audit_log = control_plane::audit_log(&place.logs());
+        state.is_whole().then(|| Self { place: place.clone(), state, audit_log })
+    }
+
+    /// Makes a cluster at `place`, in place of what may be left of another.
+    pub(crate) async fn make(place: &Place, tools: &Tools, progress: &Progress) -> Result<Self> {
+        packages::install(progress).await?;
+        tools.ensure(&TOOLS, progress).await?;
+        let begin = Instant::now();
+        progress.step("clearing away what an earlier run left");
+        teardown::remove(place).await?;
+        progress.step("starting the control plane");
+        let journal = Self::plan(place).await?;
+        let state = journal.state()?;
+        std::fs::create_dir_all(place.logs())?;
+        let authority = Authority::new(&place.dir().join("pki"))?;
+        let control = ControlPlane {
+            daemons: Daemons { place, journal: &journal },
+            authority: &authority,
+            tools,
+            subnet: state.subnet,
+            fabric: &state.fabric,
+        };
+        let archives = {
+            let tools = tools.clone();
+            tokio::task::spawn_blocking(move || images::own_archives(&tools)).await??
+        };
+        let making: Vec<Making<'_>> = layout::indices()
+            .map(|(index, planned)| Making { control: &control, state: &state, index, planned })
+            .collect();
+        let (containerds, ()) = tokio::try_join!(
+            try_join_all(making.iter().map(|node| node.start_containerd(&archives))),
+            control.start_api(),
+        )?;
+        progress.step("starting the nodes");
+        control.start_controllers()?;
+        let kubectl = tools.path(&Tool::KUBE, "kubectl")?;
+        apply(&kubectl, place, &manifests::all(state.subnet)).await?;
+        for (node, containerd) in making.iter().zip(&containerds) {
+            node.start_kubelet(containerd)?;
+        }
+        progress.step("waiting for the nodes to be Ready");
+        let wait = ["wait", "--for=condition=Ready", "nodes", "--all", "--timeout", READY];
+        let ready = kubectl_at(&kubectl, place, &wait, None);
+        progress.during(unless_a_daemon_ends(&journal, ready)).await.with_context(|| said(place))?;
+        let startup = begin.elapsed();
+        progress.step("waiting for DNS");
+        let wait = ["rollout", "status", "daemonset/coredns", "--namespace=kube-system", "--timeout", READY];
+        let ready = kubectl_at(&kubectl, place, &wait, None);
+        progress.during(unless_a_daemon_ends(&journal, ready)).await.with_context(|| said(place))?;
+        // Last: a cluster without it is one that was never finished.
+        journal.change(|state| state.startup = Some(startup))?;
+        Self::attach(place).with_context(|| format!("a daemon ended while the cluster came up; {}", said(place)))
+    }
+
+    /// Chooses addresses and writes down all that is going to be made. Two clusters that start at once must
+    /// not choose the same addresses, so the first interface is made under a lock as well.
+    async fn plan(place: &Place) -> Result<Journal> {
+        let path = place.root().join("addresses");
+        let lock = tokio::task::spawn_blocking(move || Lock::wait(&path)).await??;
+        let state = State::plan(place, network::free_subnet().await?);
+        network::check_names_are_free(&state)?;
+        let journal = Journal::begin(place, state.clone())?;
+        network::make_fabric(&state).await?;
+        lock.remove()?;
+        Ok(journal)
+    }
+
+    /// Removes what there is of the cluster at `place`.
+    pub(crate) async fn remove(place: &Place) -> Result<()> {
+        teardown::remove(place).await?;
+        // The last one takes the common directory too; it is not empty while there are others.
+        let _ = std::fs::remove_dir(place.root());
+        Ok(())
+    }
+
+    /// Whether there is anything at `place` that this way of making clusters has left.
+    pub(crate) fn is_at(place: &Place) -> bool {
+        place.dir().join("state.json").exists()
+    }
+
+    pub(crate) fn startup(&self) -> Duration {
+        self.state.startup.unwrap_or_default()
+    }
+
+    pub(crate) fn audit_log(&self) -> &Path {
+        &self.audit_log
+    }
+
+    /// Plugs all nodes of a region in or out.
+    pub(crate) async fn plug(&self, region: &str, plugged: bool) -> Result<()> {
+        for (index, _) in layout::indices().filter(|(_, node)| node.region == region) {
+            network::plug(&self.state, index, plugged).await?;
+        }
+        Ok(())
+    }
+
+    /// Plugs every node in: what an interrupted test may have left undone.
+    pub(crate) async fn plug_all(&self) -> Result<()> {
+        for (index, _) in layout::indices() {
+            network::plug(&self.state, index, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Loads an image archive on every node.
+    pub(crate) async fn load_image(&self, archive: &Path) -> Result<()> {
+        try_join_all(NODES.iter().map(async |planned| {
+            let containerd = node::containerd(&self.state, planned.name)?;
+            let dir = node::dir(&self.place, planned.name);
+            images::import(containerd, &dir, archive).await.with_context(|| format!("on the node {}", planned.name))
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// Kills the main process of the container with this runtime identifier.
+    pub(crate) async fn kill(&self, node: &str, container: &str) -> Result<()> {
+        let mut ctr = images::ctr(node::containerd(&self.state, node)?);
+        command::output(ctr.args(["tasks", "kill", "--signal", "SIGKILL", container]), None).await?;
+        Ok(())
+    }
+
+    /// The directories whose logs are worth keeping: of the daemons, and of the pods by node.
+    pub(crate) fn logs(&self) -> Vec<(String, PathBuf)> {
+        let pods = NODES.iter().map(|planned| {
+            (format!("pods-on-{}", planned.name), node::dir(&self.place, planned.name).join("log/pods"))
+        });
+        std::iter::once(("components".to_owned(), self.place.logs())).chain(pods).collect()
+    }
+}
+
+/// Waits for `ready`, but no longer than all daemons run: without one of them, it will not come.
+async fn unless_a_daemon_ends<T>(journal: &Journal, ready: impl Future<Output = Result<T>>) -> Result<T> {
+    const PAUSE: Duration = Duration::from_secs(1);
+    let ended = async {
+        loop {
+            tokio::time::sleep(PAUSE).await;
+            if let Some(process) = journal.state()?.processes().iter().find(|process| !process.alive()) {
+                bail!("{} ended while the cluster came up", process.what);
+            }
+        }
+    };
+    tokio::select! {
+        ready = ready => ready,
+        ended = ended => ended,
+    }
+}
+
+fn said(place: &Place) -> String {
+    format!("the logs of the cluster's daemons are in {}", place.logs().display())
+}
+
+async fn kubectl_at(kubectl: &Path, place: &Place, args: &[&str], input: Option<&str>) -> Result<String> {
+    let mut command = command::command(kubectl);
+    command.arg("--kubeconfig").arg(place.kubeconfig()).args(args);
+    command::output(&mut command, input).await
+}
+
+/// Applies what the cluster starts with. The namespaces in it are made by the API server itself, a moment
+/// after it is ready.
+async fn apply(kubectl: &Path, place: &Place, manifests: &str) -> Result<()> {
+    const TRIES: u32 = 40;
+    const PAUSE: Duration = Duration::from_millis(500);
+    let args = ["apply", "--server-side", "--force-conflicts", "--validate=false", "--filename=-"];
+    for _ in 0..TRIES {
+        if kubectl_at(kubectl, place, &args, Some(manifests)).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    match kubectl_at(kubectl, place, &args, Some(manifests)).await {
+        Ok(_) => Ok(()),
+        Err(error) => bail!("the cluster's own objects cannot be applied: {error:#}"),
+    }
+}

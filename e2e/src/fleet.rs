@@ -1,0 +1,147 @@
+//! A fleet under test: its YAML, and what can be seen of it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::DeleteParams;
+use signalbox::api::{EventDispatcher, EventDispatcherStatus};
+
+use crate::{Scene, Sinks, eventually};
+
+/// What a fleet's YAML is made from.
+#[derive(Clone, Debug)]
+pub struct FleetSpec {
+    /// `metadata.name`.
+    pub name: String,
+    /// Its sinks.
+    pub sinks: Vec<SinkSpec>,
+    /// Regions: name, weight, shards.
+    pub regions: Vec<(String, u32, u32)>,
+    /// Further fields of the spec, as JSON by name.
+    pub more: Vec<(String, serde_json::Value)>,
+}
+
+/// One sink of a fleet.
+#[derive(Clone, Debug)]
+pub struct SinkSpec {
+    /// Its name.
+    pub name: String,
+    /// Its URI.
+    pub uri: String,
+}
+
+impl FleetSpec {
+    /// A fleet with `shards` shards in each region of equal weight, and one sink.
+    pub fn new(name: &str, regions: &[String], shards: u32, sinks: &Sinks) -> Self {
+        Self {
+            name: name.to_owned(),
+            sinks: vec![SinkSpec { name: "fulfilment".to_owned(), uri: sinks.uri() }],
+            regions: regions.iter().map(|region| (region.clone(), 1, shards)).collect(),
+            more: Vec::new(),
+        }
+    }
+
+    /// The manifest.
+    pub fn yaml(&self) -> Result<String> {
+        let sinks: Vec<_> = self
+            .sinks
+            .iter()
+            .map(|sink| serde_json::json!({"name": sink.name, "uri": sink.uri, "timeout": "1s", "retry": {"maxBackoff": "2s"}}))
+            .collect();
+        let regions: Vec<_> = self
+            .regions
+            .iter()
+            .map(
+                |(name, weight, shards)| serde_json::json!({"name": name, "weight": weight, "shards": {"min": shards}}),
+            )
+            .collect();
+        let mut spec = serde_json::json!({"sinks": sinks, "regions": regions, "queue": {"storage": "64Mi"}});
+        for (field, value) in &self.more {
+            spec[field] = value.clone();
+        }
+        Ok(serde_yaml::to_string(&serde_json::json!({
+            "apiVersion": "signalbox.dev/v1alpha1",
+            "kind": "EventDispatcher",
+            "metadata": {"name": self.name},
+            "spec": spec,
+        }))?)
+    }
+}
+
+/// A fleet in the cluster.
+#[derive(Clone)]
+pub struct Fleet {
+    scene: Scene,
+    /// `metadata.name`.
+    pub name: String,
+}
+
+impl Fleet {
+    /// Applies the manifest, for the first time or again.
+    pub async fn apply(scene: &Scene, spec: &FleetSpec) -> Result<Self> {
+        scene.apply(&spec.yaml()?).await?;
+        Ok(Self { scene: scene.clone(), name: spec.name.clone() })
+    }
+
+    /// Waits until it is ready with the latest spec.
+    pub async fn ready(&self) -> Result<EventDispatcherStatus> {
+        self.status_where("the fleet is ready", Duration::from_secs(120), |status| {
+            let ready = condition(status, "Ready")?;
+            ensure!(ready.status == "True", "{}: {}", ready.reason, ready.message);
+            let reconciling = condition(status, "Reconciling")?;
+            ensure!(reconciling.status == "False", "{}: {}", reconciling.reason, reconciling.message);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Waits until its status, about the latest spec, passes `check`.
+    pub async fn status_where(
+        &self,
+        what: &str,
+        limit: Duration,
+        check: impl Fn(&EventDispatcherStatus) -> Result<()>,
+    ) -> Result<EventDispatcherStatus> {
+        eventually(what, limit, async || {
+            let fleet = self.scene.api::<EventDispatcher>().get(&self.name).await?;
+            let status = fleet.status.context("there is no status yet")?;
+            ensure!(status.observed_generation == fleet.metadata.generation, "the status is about an earlier spec");
+            check(&status)?;
+            Ok(Some(status))
+        })
+        .await
+    }
+
+    /// Waits until a condition has this status and reason, with `words` in its message.
+    pub async fn says(&self, type_: &str, status: &str, reason: &str, words: &[&str]) -> Result<String> {
+        let what = format!("{type_} is {status}, because {reason}");
+        let told = self
+            .status_where(&what, Duration::from_secs(90), |told| {
+                let found = condition(told, type_)?;
+                let said = format!("{} {} {}: {}", found.type_, found.status, found.reason, found.message);
+                ensure!(found.status == status && found.reason == reason, "{said}");
+                for word in words {
+                    ensure!(found.message.contains(word), "{word:?} is not in: {said}");
+                }
+                Ok(())
+            })
+            .await?;
+        Ok(condition(&told, type_)?.message.clone())
+    }
+
+    /// Deletes it, as `kubectl delete` does.
+    pub async fn delete(&self) -> Result<()> {
+        let api = self.scene.api::<EventDispatcher>();
+        api.delete(&self.name, &DeleteParams::foreground()).await?;
+        eventually("the fleet is gone", Duration::from_secs(120), async || {
+            Ok(api.get_opt(&self.name).await?.is_none().then_some(()))
+        })
+        .await
+    }
+}
+
+/// The condition of this type.
+fn condition<'a>(status: &'a EventDispatcherStatus, type_: &str) -> Result<&'a Condition> {
+    status.conditions.iter().find(|condition| condition.type_ == type_).with_context(|| format!("there is no {type_}"))
+}

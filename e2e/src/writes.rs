@@ -1,0 +1,92 @@
+//! What the operator asked of the API server, from the server's own audit log.
+
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+
+/// The ServiceAccount that the chart makes.
+const OPERATOR: &str = "system:serviceaccount:signalbox-system:signalbox";
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
+    pub verb: String,
+    /// What it was about: `leases/signalbox-operator`, in a namespace or not.
+    pub object: String,
+}
+
+impl Request {
+    /// Whether it changes something.
+    pub fn is_write(&self) -> bool {
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+    }
+}
+
+/// A place in the audit log.
+pub struct Since {
+    log: PathBuf,
+    offset: u64,
+}
+
+impl Since {
+    /// From now on.
+    pub fn now(log: &Path) -> Result<Self> {
+        let offset = std::fs::metadata(log).with_context(|| log.display().to_string())?.len();
+        Ok(Self { log: log.to_owned(), offset })
+    }
+
+    /// What the operator has asked since.
+    pub fn requests(&self) -> Result<Vec<Request>> {
+        let mut file = File::open(&self.log)?;
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut requests = Vec::new();
+        for line in BufReader::new(file).lines() {
+            // The last line may be half written.
+            let Ok(entry) = serde_json::from_str::<Entry>(&line?) else { continue };
+            // A watch has an entry when it begins and one when it ends.
+            if entry.user.username == OPERATOR && entry.stage != "ResponseStarted" {
+                requests.push(entry.into());
+            }
+        }
+        Ok(requests)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    stage: String,
+    verb: String,
+    user: User,
+    object_ref: Option<ObjectRef>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    username: String,
+}
+
+#[derive(Default, Deserialize)]
+struct ObjectRef {
+    #[serde(default)]
+    resource: String,
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    subresource: String,
+}
+
+impl From<Entry> for Request {
+    fn from(entry: Entry) -> Self {
+        let ObjectRef { resource, namespace, name, subresource } = entry.object_ref.unwrap_or_default();
+        let parts = [namespace, resource, name, subresource];
+        let object = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        Self { verb: entry.verb, object }
+    }
+}

@@ -1,0 +1,90 @@
+//! Fewer shards, fewer regions: what goes delivers first.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::ResourceExt as _;
+use signalbox_contract::{ADMIN_PORT, REPORT_PATH, ShardReport};
+use signalbox_e2e::{Fleet, FleetSpec, Load, Scene, Sinks, eventually};
+
+use crate::theatre::Act;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) async fn fewer_shards(act: Act) -> Result<()> {
+    let Act { scene, regions, .. } = act;
+    let here = &regions[..1];
+    let sinks = Sinks::start(&scene, "fulfilment", here).await?;
+    let mut spec = FleetSpec::new("orders", here, 2, &sinks);
+    let fleet = Fleet::apply(&scene, &spec).await?;
+    fleet.ready().await?;
+    let load = backlog(&scene, &sinks, &format!("orders-{}-1", here[0])).await?;
+
+    spec.regions[0].2 = 1;
+    Fleet::apply(&scene, &spec).await?;
+    fleet.says("Ready", "True", "Draining", &["1 of 2 shards stay", "to be delivered"]).await?;
+    ensure!(replicas(&scene, &here[0]).await? == 2, "the shard went with events on it");
+
+    sinks.behave("{}").await?;
+    let status = fleet.ready().await?;
+    ensure!(status.regions[0].shards.desired == 1, "{:?}", status.regions);
+    ensure!(replicas(&scene, &here[0]).await? == 1, "the shard stayed");
+    sinks.all_arrive(&load.source, EVENTS, LIMIT).await.map(drop)
+}
+
+pub(crate) async fn fewer_regions(act: Act) -> Result<()> {
+    let Act { scene, regions, .. } = act;
+    let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
+    let mut spec = FleetSpec::new("orders", &regions, 1, &sinks);
+    let fleet = Fleet::apply(&scene, &spec).await?;
+    fleet.ready().await?;
+    let load = backlog(&scene, &sinks, &format!("orders-{}-0", regions[1])).await?;
+
+    let leaving = spec.regions.remove(1).0;
+    Fleet::apply(&scene, &spec).await?;
+    let status = fleet
+        .status_where("the region is leaving", LIMIT, |status| {
+            let region = status.regions.iter().find(|region| region.name == leaving).context("it is gone")?;
+            ensure!(region.reason == "Leaving" && region.share_percent == 0, "{region:?}");
+            Ok(())
+        })
+        .await?;
+    ensure!(status.regions[0].share_percent == 100, "{:?}", status.regions);
+    ensure!(replicas(&scene, &leaving).await? == 1, "the region went with events on it");
+
+    sinks.behave("{}").await?;
+    fleet
+        .status_where("the region is gone", LIMIT, |status| {
+            ensure!(status.regions.len() == 1, "{:?}", status.regions);
+            Ok(())
+        })
+        .await?;
+    sinks.all_arrive(&load.source, EVENTS, LIMIT).await?;
+    let sets = scene.names::<StatefulSet>("signalbox.dev/fleet=orders").await?;
+    ensure!(sets == [format!("orders-{}", regions[0])], "{sets:?}");
+    Ok(())
+}
+
+/// Events that are sent while the sinks refuse them.
+const EVENTS: u64 = 100;
+
+/// Makes sinks refuse, and sends events until the shard in `pod` holds some.
+async fn backlog(scene: &Scene, sinks: &Sinks, pod: &str) -> Result<Load> {
+    sinks.behave(r#"{"status": 503}"#).await?;
+    let load = Load::start(scene, "orders", 100, EVENTS).await?;
+    ensure!(load.finish().await?.accepted == EVENTS, "not every event was accepted");
+    eventually("the shard holds events", LIMIT, async || {
+        let json = scene.get_from_pod(pod, ADMIN_PORT, REPORT_PATH).await?;
+        let report: ShardReport = serde_json::from_str(&json)?;
+        ensure!(report.backlog_events > 0, "{json}");
+        Ok(Some(()))
+    })
+    .await?;
+    Ok(load)
+}
+
+async fn replicas(scene: &Scene, region: &str) -> Result<i32> {
+    let set = scene.api::<StatefulSet>().get(&format!("orders-{region}")).await?;
+    set.spec.as_ref().and_then(|spec| spec.replicas).with_context(|| set.name_any())
+}

@@ -1,0 +1,79 @@
+//! The end-to-end stories: each in a namespace of its own, on one real cluster that they share.
+//!
+//! Where no cluster can be had, the stories are listed as ignored, with what is missing; in CI that is a failure.
+//! `SIGNALBOX_E2E_KEEP=1` leaves the cluster up for the next run, which then starts within seconds.
+
+mod chart;
+mod draining;
+mod idle;
+mod main_job;
+mod manifests;
+mod network;
+mod operator;
+mod ownership;
+mod sinks;
+mod theatre;
+mod trouble;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use theatre::{Story, Theatre};
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // More at once than cores: stories mostly wait for Kubernetes.
+    let threads = arguments.test_threads.unwrap_or(6);
+
+    // Those that disturb nobody, side by side.
+    let mut together: Vec<Story> = vec![
+        Story::new("the_main_job_from_manifest_to_deletion_loses_nothing", main_job::story),
+        Story::new("twenty_idle_fleets_cost_the_api_server_nothing", idle::story),
+        Story::new("a_shard_goes_only_after_it_has_delivered_what_it_holds", draining::fewer_shards),
+        Story::new("a_region_goes_only_after_it_has_delivered_what_it_holds", draining::fewer_regions),
+        Story::new("sinks_in_trouble_are_named_and_disturb_no_other", sinks::story),
+        Story::new("an_image_that_cannot_be_had_is_named_and_put_right", trouble::image),
+        Story::new("a_storage_class_that_is_missing_is_named", trouble::storage_class),
+        Story::new("a_shard_that_no_node_takes_is_named", trouble::unschedulable),
+        Story::new("objects_of_others_are_left_alone", ownership::story),
+        Story::new("a_change_by_hand_is_put_right", ownership::drift),
+    ];
+    together.extend(manifests::stories());
+    // Those that disturb everybody, one after the other, and last the one that takes the operator away.
+    let alone: Vec<Story> = vec![
+        Story::new("a_new_leader_restarts_no_pod_and_writes_nothing_but_the_lease", operator::new_leader),
+        Story::new("a_restart_of_the_operator_writes_nothing_but_the_lease", operator::restart),
+        Story::new("a_region_that_is_cut_off_and_brought_back_loses_nothing", network::story),
+        Story::new("the_chart_refuses_bad_values_and_renders_what_it_says", chart::renders),
+        Story::new("a_fleet_goes_on_without_its_operator_and_survives_its_removal", chart::uninstall),
+    ];
+
+    let names: Vec<_> = together.iter().chain(&alone).map(Story::name).collect();
+    if arguments.list || !names.iter().any(|name| !arguments.is_filtered_out(&Trial::test(*name, || Ok(())))) {
+        let trials = names.iter().map(|name| Trial::test(*name, || Ok(()))).collect();
+        return libtest_mimic::run(&arguments, trials).exit_code();
+    }
+    let theatre = match Theatre::open() {
+        Ok(theatre) => theatre,
+        Err(why) => return without_cluster(&arguments, &names, &why),
+    };
+    arguments.test_threads = Some(threads);
+    let first = libtest_mimic::run(&arguments, together.into_iter().map(|story| theatre.trial(story)).collect());
+    arguments.test_threads = Some(1);
+    let second = libtest_mimic::run(&arguments, alone.into_iter().map(|story| theatre.trial(story)).collect());
+    let closed = theatre.close();
+    if let Err(error) = &closed {
+        let _ = writeln!(std::io::stderr(), "the cluster could not be taken down: {error:#}");
+    }
+    if first.has_failed() || second.has_failed() || closed.is_err() { ExitCode::from(101) } else { ExitCode::SUCCESS }
+}
+
+/// No cluster: on a developer's machine that is told, in CI it is a failure.
+fn without_cluster(arguments: &Arguments, names: &[&'static str], why: &theatre::NoTheatre) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "\n{} stories cannot be run: {why}\n", names.len());
+    let in_ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+    let trials = names.iter().map(|name| Trial::test(*name, || Ok(())).with_ignored_flag(true)).collect();
+    let told = libtest_mimic::run(arguments, trials);
+    if in_ci || why.is_failure() { ExitCode::from(101) } else { told.exit_code() }
+}

@@ -1,0 +1,242 @@
+//! Bad manifests: each rule of the API refuses with a sentence that says what to write instead.
+
+use anyhow::{Result, bail, ensure};
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+use signalbox::api::EventDispatcher;
+
+use crate::theatre::{Act, Story};
+
+type Change = fn(&mut Value);
+
+/// A name, what is wrong, and the sentence that the API server answers.
+const RULES: &[(&str, Change, &str)] = &[
+    (
+        "a_name_that_is_too_long_is_refused",
+        |fleet| fleet["metadata"]["name"] = json!("a-name-of-more-than-thirty-characters"),
+        "metadata.name: use 1 to 30 lower-case letters, digits or '-', starting with a letter",
+    ),
+    (
+        "a_name_that_no_service_could_have_is_refused",
+        |fleet| fleet["metadata"]["name"] = json!("1-orders"),
+        "starting with a letter and not ending with '-'",
+    ),
+    (
+        "weights_that_are_all_zero_are_refused",
+        |fleet| fleet["spec"]["regions"][0]["weight"] = json!(0),
+        "regions: give at least one region a weight above 0",
+    ),
+    (
+        "a_fleet_without_sinks_is_refused",
+        |fleet| fleet["spec"]["sinks"] = json!([]),
+        "spec.sinks in body should have at least 1 items",
+    ),
+    (
+        "a_fleet_without_regions_is_refused",
+        |fleet| fleet["spec"]["regions"] = json!([]),
+        "spec.regions in body should have at least 1 items",
+    ),
+    (
+        "two_sinks_of_one_name_are_refused",
+        |fleet| {
+            let sink = fleet["spec"]["sinks"][0].clone();
+            fleet["spec"]["sinks"] = json!([sink, sink]);
+        },
+        "spec.sinks[1]: Duplicate value: {\"name\":\"audit\"}",
+    ),
+    (
+        "two_regions_of_one_name_are_refused",
+        |fleet| {
+            let region = fleet["spec"]["regions"][0].clone();
+            fleet["spec"]["regions"] = json!([region, region]);
+        },
+        "spec.regions[1]: Duplicate value: {\"name\":\"eu-west\"}",
+    ),
+    (
+        "a_sink_with_a_name_that_is_no_label_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["name"] = json!("Audit!"),
+        "name: use 1 to 63 lower-case letters, digits or '-'",
+    ),
+    (
+        "a_uri_without_a_scheme_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["uri"] = json!("audit.shop.svc:8080/events"),
+        "uri: write an absolute http or https URI without user, password or fragment",
+    ),
+    (
+        "a_uri_of_another_scheme_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["uri"] = json!("ftp://audit.shop.svc/events"),
+        "uri: write an absolute http or https URI",
+    ),
+    (
+        "a_uri_with_a_password_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["uri"] = json!("http://user:secret@audit.shop.svc/"),
+        "uri: write an absolute http or https URI without user, password or fragment",
+    ),
+    (
+        "a_timeout_that_is_no_duration_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["timeout"] = json!("soon"),
+        "timeout: write a duration from 100ms to 10m; for example \"5s\"",
+    ),
+    (
+        "a_timeout_that_is_too_long_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["timeout"] = json!("11m"),
+        "timeout: write a duration from 100ms to 10m",
+    ),
+    (
+        "a_concurrency_of_zero_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["maxConcurrency"] = json!(0),
+        "spec.sinks[0].maxConcurrency in body should be greater than or equal to 1",
+    ),
+    (
+        "an_initial_backoff_that_is_too_short_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["retry"] = json!({"initialBackoff": "1ms"}),
+        "initialBackoff: write a duration from 10ms to 1h",
+    ),
+    (
+        "a_longest_backoff_that_is_too_long_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["retry"] = json!({"maxBackoff": "2h"}),
+        "maxBackoff: write a duration from 10ms to 1h",
+    ),
+    (
+        "a_first_backoff_beyond_the_longest_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["retry"] = json!({"initialBackoff": "1m", "maxBackoff": "1s"}),
+        "retry: initialBackoff must not be longer than maxBackoff",
+    ),
+    (
+        "a_storage_that_is_too_small_is_refused",
+        |fleet| fleet["spec"]["queue"] = json!({"storage": "1Mi"}),
+        "storage: write a quantity from 64Mi to 64Ti; for example \"1Gi\"",
+    ),
+    (
+        "a_storage_that_is_no_quantity_is_refused",
+        |fleet| fleet["spec"]["queue"] = json!({"storage": "plenty"}),
+        "storage: write a quantity from 64Mi to 64Ti",
+    ),
+    (
+        "an_empty_storage_class_is_refused",
+        |fleet| fleet["spec"]["queue"] = json!({"storageClassName": ""}),
+        "spec.queue.storageClassName in body should be at least 1 chars long",
+    ),
+    (
+        "a_region_called_any_is_refused",
+        |fleet| fleet["spec"]["regions"][0]["name"] = json!("any"),
+        "and not \"any\", which names the fallback Service",
+    ),
+    (
+        "a_region_with_a_name_that_is_no_label_is_refused",
+        |fleet| fleet["spec"]["regions"][0]["name"] = json!("EU West"),
+        "name: use 1 to 20 lower-case letters, digits or '-'",
+    ),
+    (
+        "a_negative_weight_is_refused",
+        |fleet| fleet["spec"]["regions"][0]["weight"] = json!(-1),
+        "spec.regions[0].weight in body should be greater than or equal to 0",
+    ),
+    (
+        "a_region_without_shards_is_refused",
+        |fleet| fleet["spec"]["regions"][0]["shards"] = json!({"min": 0}),
+        "spec.regions[0].shards.min in body should be greater than or equal to 1",
+    ),
+    (
+        "a_node_label_that_is_too_long_is_refused",
+        |fleet| fleet["spec"]["regions"][0]["nodeSelector"] = json!({"pool": "x".repeat(64)}),
+        "nodeSelector: a label's value has at most 63 characters",
+    ),
+    (
+        "an_empty_image_is_refused",
+        |fleet| fleet["spec"]["image"] = json!(""),
+        "spec.image in body should be at least 1 chars long",
+    ),
+    (
+        "a_field_that_does_not_exist_is_refused",
+        |fleet| fleet["spec"]["regoins"] = json!([]),
+        "unknown field \"spec.regoins\"",
+    ),
+];
+
+/// The same for changes of a fleet that exists.
+const TRANSITIONS: &[(&str, Change, &str)] = &[
+    (
+        "a_change_of_storage_is_refused",
+        |fleet| fleet["spec"]["queue"]["storage"] = json!("2Gi"),
+        "queue.storage cannot be changed later; make a new EventDispatcher, move the producers, and delete this one",
+    ),
+    (
+        "a_change_of_storage_class_is_refused",
+        |fleet| fleet["spec"]["queue"]["storageClassName"] = json!("other"),
+        "queue.storageClassName cannot be changed later",
+    ),
+    (
+        "a_removal_of_the_storage_class_is_refused",
+        |fleet| drop(fleet["spec"]["queue"].as_object_mut().map(|queue| queue.remove("storageClassName"))),
+        "queue.storageClassName cannot be set or removed later",
+    ),
+];
+
+pub(crate) fn stories() -> Vec<Story> {
+    let refused = RULES.iter().map(|(name, change, sentence)| {
+        Story::new(name, move |act| async move { expect_refusal(&create(&act, *change).await, sentence) })
+    });
+    let kept = TRANSITIONS.iter().map(|(name, change, sentence)| {
+        Story::new(name, move |act| async move { expect_refusal(&replace(&act, *change).await?, sentence) })
+    });
+    let fine = Story::new("the_manifest_that_the_bad_ones_are_made_from_is_accepted", |act| async move {
+        create(&act, |_| {}).await.map(drop).map_err(Into::into)
+    });
+    refused.chain(kept).chain([fine]).collect()
+}
+
+fn manifest() -> Value {
+    json!({
+        "apiVersion": "signalbox.dev/v1alpha1",
+        "kind": "EventDispatcher",
+        "metadata": {"name": "orders"},
+        "spec": {
+            "sinks": [{"name": "audit", "uri": "http://audit-{region}.shop.svc:8080/events"}],
+            "regions": [{"name": "eu-west"}],
+        },
+    })
+}
+
+async fn create(act: &Act, change: Change) -> kube::Result<()> {
+    let mut fleet = manifest();
+    change(&mut fleet);
+    let params = PatchParams { dry_run: true, ..PatchParams::apply("signalbox-e2e").validation_strict() };
+    let name = fleet["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let api = act.scene.api::<EventDispatcher>();
+    api.patch(&name, &params, &Patch::Apply(&fleet)).await.map(drop)
+}
+
+async fn replace(act: &Act, change: Change) -> Result<kube::Result<()>> {
+    let api = act.scene.api::<EventDispatcher>();
+    let mut fleet = manifest();
+    // Its shards run nowhere: this is about the manifest alone.
+    fleet["spec"]["regions"][0]["nodeSelector"] = json!({"pool": "none"});
+    fleet["spec"]["queue"] = json!({"storage": "1Gi", "storageClassName": "standard"});
+    let made = api.create(&PostParams::default(), &serde_json::from_value(fleet)?).await?;
+    let mut changed = serde_json::to_value(&made)?;
+    change(&mut changed);
+    // The operator writes the status meanwhile, which is no conflict of ours.
+    changed["metadata"]["resourceVersion"] = Value::Null;
+    let params = PostParams { dry_run: true, ..PostParams::default() };
+    for _ in 0..20 {
+        let version = api.get(&made.metadata.name.clone().unwrap_or_default()).await?.metadata.resource_version;
+        changed["metadata"]["resourceVersion"] = json!(version);
+        match api.replace("orders", &params, &serde_json::from_value(changed.clone())?).await {
+            Err(kube::Error::Api(status)) if status.code == 409 => {}
+            answer => return Ok(answer.map(drop)),
+        }
+    }
+    bail!("the fleet changed under every attempt")
+}
+
+fn expect_refusal(answer: &kube::Result<()>, sentence: &str) -> Result<()> {
+    match answer {
+        Ok(()) => bail!("it was accepted"),
+        Err(error) => {
+            let said = error.to_string();
+            ensure!(said.contains(sentence), "{sentence:?} is not in: {said}");
+            Ok(())
+        }
+    }
+}
