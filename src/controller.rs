@@ -9,7 +9,7 @@ use futures::{StreamExt as _, future, stream};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::admin::Health;
@@ -67,7 +67,10 @@ pub(crate) async fn run(
     let (pokes, mut requests) = mpsc::unbounded_channel();
     let caches = Caches::start(&client, &scope, &pokes, &metrics, &mut tasks).await;
     let reports = Reports::default();
-    tasks.spawn(reports.clone().read(caches.clone(), pokes));
+    let (all_asked, asked) = oneshot::channel();
+    tasks.spawn(reports.clone().read(caches.clone(), pokes, all_asked));
+    // Before the first look at a fleet: what has not been asked for must not be told as unknown.
+    let _ = asked.await;
     health.synced(&scope);
 
     let dispatchers = caches.dispatchers.clone();

@@ -9,7 +9,7 @@
 //! | module | what | may import |
 //! | --- | --- | --- |
 //! | [`event`] | what an event is, and its spellings; pure | nothing |
-//! | `server` | the accept loop: connections and their limits | nothing |
+//! | `server` | the accept loop: connections and their limits | `random` |
 //! | `random`, `output` | random numbers; lines on stdout and the addresses file | nothing |
 //! | [`serve`] | one shard | `event`, `server`, `random`, `output` |
 //! | [`sink`] | a receiver that counts, and fails when told to | `event`, `server`, `random`, `output` |

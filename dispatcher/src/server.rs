@@ -1,6 +1,6 @@
 //! The accept loop that `serve` and `sink` share: HTTP/1.1 and HTTP/2 without TLS on one port, with limits.
 //!
-//! Knows connections, and nothing of what is asked on them. May import nothing of this crate.
+//! Knows connections, and nothing of what is asked on them. Of this crate it may import `random`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -21,6 +21,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
+use crate::random;
+
 /// Most connections at once, if the system allows twice as many open files: the rest is for the log and the
 /// sinks. The next connection waits in the listen queue until one of them ends.
 pub(crate) const MAX_CONNECTIONS: usize = 4096;
@@ -36,6 +38,11 @@ const MAX_STREAMS: u32 = 256;
 
 /// An HTTP/2 connection that is silent for so long is asked whether it is still there, and given as long to say so.
 const PING_TIME: Duration = Duration::from_secs(20);
+
+/// How long a connection may live: between half of this and the whole, drawn for each. Then the request under way is
+/// answered and the peer is told to connect anew. A Service of Kubernetes chooses an endpoint per connection, so this
+/// is how producers that keep theirs open spread over new shards, and leave those that go.
+const CONNECTION_AGE: Duration = Duration::from_mins(1);
 
 /// How long to wait before accepting again after it failed, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -146,9 +153,16 @@ where
     tokio::select! {
         _ = connection.as_mut() => return,
         () = silent => return,
-        _ = stopped.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+        _ = stopped.wait_for(|stop| *stop) => {}
+        () = tokio::time::sleep(connection_age()) => {}
     }
+    connection.as_mut().graceful_shutdown();
     let _ = connection.await;
+}
+
+fn connection_age() -> Duration {
+    let half = CONNECTION_AGE / 2;
+    half + half.mul_f64(random::fraction())
 }
 
 /// A service that notes that it has been asked something.

@@ -56,7 +56,7 @@ impl FleetSpec {
                 |(name, weight, shards)| serde_json::json!({"name": name, "weight": weight, "shards": {"min": shards}}),
             )
             .collect();
-        let mut spec = serde_json::json!({"sinks": sinks, "regions": regions, "queue": {"storage": "64Mi"}});
+        let mut spec = serde_json::json!({"sinks": sinks, "regions": regions, "queue": {"storage": "1Gi"}});
         for (field, value) in &self.more {
             spec[field] = value.clone();
         }
@@ -84,13 +84,17 @@ impl Fleet {
         Ok(Self { scene: scene.clone(), name: spec.name.clone() })
     }
 
-    /// Waits until it is ready with the latest spec.
+    /// Waits until it is ready with the latest spec, and every shard has reported.
     pub async fn ready(&self) -> Result<EventDispatcherStatus> {
-        self.status_where("the fleet is ready", Duration::from_secs(120), |status| {
+        self.status_where("the fleet is ready", Duration::from_mins(2), |status| {
             let ready = condition(status, "Ready")?;
             ensure!(ready.status == "True", "{}: {}", ready.reason, ready.message);
             let reconciling = condition(status, "Reconciling")?;
             ensure!(reconciling.status == "False", "{}: {}", reconciling.reason, reconciling.message);
+            // Its shards report a moment later than they are ready.
+            ensure!(condition(status, "SinksHealthy")?.status != "Unknown", "no shard has reported");
+            let told = status.summary.as_ref().context("there is no summary")?;
+            ensure!(told.backlog.chars().all(|c| c != '?' && c != 'u'), "not every shard has reported: {told:?}");
             Ok(())
         })
         .await
@@ -134,7 +138,7 @@ impl Fleet {
     pub async fn delete(&self) -> Result<()> {
         let api = self.scene.api::<EventDispatcher>();
         api.delete(&self.name, &DeleteParams::foreground()).await?;
-        eventually("the fleet is gone", Duration::from_secs(120), async || {
+        eventually("the fleet is gone", Duration::from_mins(2), async || {
             Ok(api.get_opt(&self.name).await?.is_none().then_some(()))
         })
         .await

@@ -82,7 +82,7 @@ spec:
             scene.apply(&manifest).await.map(Some)
         })
         .await?;
-        let limit = Duration::from_secs(120) + Duration::from_secs(count / rate.max(1));
+        let limit = Duration::from_mins(2) + Duration::from_secs(count / rate.max(1));
         Ok(Self { scene: scene.clone(), pod, limit, source })
     }
 

@@ -33,7 +33,7 @@ impl Scene {
             }},
         }))?;
         // One that an earlier run left behind may still be going.
-        eventually("the namespace can be made", Duration::from_secs(120), async || {
+        eventually("the namespace can be made", Duration::from_mins(2), async || {
             match namespaces.create(&PostParams::default(), &namespace).await {
                 Ok(_) => Ok(Some(())),
                 Err(kube::Error::Api(status)) if status.code == 409 => {
@@ -51,7 +51,7 @@ impl Scene {
     pub async fn close(self) -> Result<()> {
         let namespaces: Api<Namespace> = Api::all(self.stage.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::default()).await?;
-        eventually("the namespace is gone", Duration::from_secs(120), async || {
+        eventually("the namespace is gone", Duration::from_mins(2), async || {
             Ok(namespaces.get_opt(&self.namespace).await?.is_none().then_some(()))
         })
         .await
@@ -94,7 +94,7 @@ impl Scene {
     /// The pods that carry `labels`, by name.
     pub async fn pods(&self, labels: &str) -> Result<Vec<Pod>> {
         let mut pods = self.api::<Pod>().list(&ListParams::default().labels(labels)).await?.items;
-        pods.sort_by_key(|pod| pod.name_any());
+        pods.sort_by_key(kube::ResourceExt::name_any);
         Ok(pods)
     }
 

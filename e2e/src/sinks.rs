@@ -49,7 +49,7 @@ impl Sinks {
         for region in regions {
             scene.apply(&sinks.manifests(region)).await?;
         }
-        eventually("the sinks are ready", Duration::from_secs(60), async || {
+        eventually("the sinks are ready", Duration::from_mins(1), async || {
             for region in regions {
                 sinks.tally(region).await?;
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-/// The ServiceAccount that the chart makes.
+/// The `ServiceAccount` that the chart makes.
 const OPERATOR: &str = "system:serviceaccount:signalbox-system:signalbox";
 
 /// One request.

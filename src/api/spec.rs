@@ -133,14 +133,14 @@ pub struct Retry {
 #[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName)")
     .message("queue.storageClassName cannot be set or removed later; make a new EventDispatcher, move the producers, and delete this one once its backlog is 0"))]
 pub struct Queue {
-    /// Size of the volume of each shard, at least 64Mi; half of it is the limit of the shard's backlog, above which
-    /// producers are answered 429. The volumes are kept when shards, regions or the EventDispatcher are removed.
-    /// Cannot be changed later. Default: 1Gi. Example: 10Gi
+    /// Size of the volume of each shard, 1Gi to 64Ti. Without 512Mi and a sixth of the rest, which the store needs for
+    /// itself, it is the limit of the shard's backlog, above which producers are answered 429. The volumes are kept
+    /// when shards, regions or the EventDispatcher are removed. Cannot be changed later. Default: 1Gi. Example: 10Gi
     #[serde(default = "default_storage")]
     #[schemars(length(max = 32))]
     #[x_kube(
-        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('64Mi')) >= 0 && quantity(self).compareTo(quantity('64Ti')) <= 0")
-            .message("storage: write a quantity from 64Mi to 64Ti; for example \"1Gi\""),
+        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0 && quantity(self).compareTo(quantity('64Ti')) <= 0")
+            .message("storage: write a quantity from 1Gi to 64Ti; for example \"1Gi\""),
         validation = Rule::new("self == oldSelf")
             .message("queue.storage cannot be changed later; make a new EventDispatcher, move the producers, and delete this one once its backlog is 0")
     )]

@@ -98,7 +98,11 @@ impl Region<'_> {
         match trouble.kind {
             TroubleKind::VolumeUnavailable => {
                 let claim = names::claim(&self.intent.name, self.name, ordinal);
-                format!("{said}; see PersistentVolumeClaim {claim}")
+                let class = match &self.intent.storage_class {
+                    Some(class) => format!("StorageClass {class}"),
+                    None => "the default StorageClass".to_owned(),
+                };
+                format!("{said}; see PersistentVolumeClaim {claim}, which asks for {class}")
             }
             TroubleKind::Unschedulable
             | TroubleKind::ImageUnavailable

@@ -18,7 +18,7 @@ use crate::fleet::{Observation, RegionSnapshot, ShardSnapshot, Volume};
 pub(super) const QUIET: Duration = Duration::from_secs(5);
 
 /// A report that is older says nothing about now. Reports are asked for every two seconds.
-const FRESH: Duration = Duration::from_secs(10);
+const FRESH: Duration = Duration::from_secs(5);
 
 /// How many shards to run, and what keeps it above what the spec says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -85,7 +85,7 @@ fn a_shard_that_does_not_report_stays_because_unknown_is_not_empty() {
 
 #[test]
 fn a_report_of_long_ago_says_nothing_of_now() {
-    let later = fixtures::now() + Duration::from_secs(11);
+    let later = fixtures::now() + Duration::from_secs(6);
     assert_eq!(desired_shards(1, &fixtures::region(1, 2), later).held[0].by, HeldBy::Unknown);
 }
 
@@ -193,7 +193,10 @@ fn trouble_with_a_volume_names_the_claim() {
     pod.ready = false;
     pod.trouble = Some(PodTrouble { kind: TroubleKind::VolumeUnavailable, message: "no class".to_owned() });
     let message = &decided(&fixtures::intent(), &snapshot).regions[1].message;
-    assert_eq!(message, "1 of 2 shards ready; no class; see PersistentVolumeClaim log-orders-us-east-0");
+    assert_eq!(
+        message,
+        "1 of 2 shards ready; no class; see PersistentVolumeClaim log-orders-us-east-0, which asks for the default StorageClass"
+    );
 }
 
 #[test]

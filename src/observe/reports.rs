@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use signalbox_contract::{ADMIN_PORT, REPORT_PATH, ShardReport};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
 
 use super::caches::{Caches, Poke, fleet_of};
 use crate::clock;
@@ -26,6 +27,8 @@ use crate::fleet::{NotRead, Observation, Report, approximate_age, approximate_co
 
 /// How often every shard is asked.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// For how long the last report stands when none comes: one that is lost, or a shard that restarts, is no news.
+const GRACE: Duration = Duration::from_secs(10);
 /// Longest wait for one report; shorter than the interval, so that rounds do not pile up.
 const TIMEOUT: Duration = Duration::from_millis(1500);
 /// Reports asked for at once.
@@ -43,6 +46,7 @@ pub(crate) struct Reports {
 struct Kept {
     observation: Observation<Report>,
     quiet_since: Option<Timestamp>,
+    silent_since: Option<Timestamp>,
 }
 
 /// Who is asked.
@@ -63,8 +67,9 @@ impl Reports {
         self.lock().get(&uid).map_or(Observation::NotYet, |kept| kept.observation.clone())
     }
 
-    /// Asks for ever, and pokes the fleets whose picture changes.
-    pub(crate) async fn read(self, caches: Caches, pokes: UnboundedSender<Poke>) {
+    /// Asks for ever, and pokes the fleets whose picture changes. Says so once every shard has been asked.
+    pub(crate) async fn read(self, caches: Caches, pokes: UnboundedSender<Poke>, all_asked: oneshot::Sender<()>) {
+        let mut all_asked = Some(all_asked);
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(TIMEOUT));
         let client: HttpClient = Client::builder(TokioExecutor::new()).build(connector);
@@ -82,6 +87,10 @@ impl Reports {
                     // A poke that nobody hears comes from a process that is ending.
                     let _ = pokes.send(asked.poke);
                 }
+            }
+            if let Some(all_asked) = all_asked.take() {
+                // Who waited for this has ended.
+                let _ = all_asked.send(());
             }
         }
     }
@@ -149,17 +158,18 @@ fn next(before: &Kept, answer: Result<ShardReport, String>, now: Timestamp) -> K
                 _ => Some(now),
             };
             let quiet_for = quiet_since.map_or(Duration::ZERO, |since| now.duration_since(since).unsigned_abs());
-            Kept {
-                observation: Observation::Reading { value: Report { shard, quiet_for }, taken_at: now },
-                quiet_since,
-            }
+            let observation = Observation::Reading { value: Report { shard, quiet_for }, taken_at: now };
+            Kept { observation, quiet_since, silent_since: None }
         }
         Err(why) => {
-            let since = match &before.observation {
-                Observation::Unreachable(not_read) => not_read.since,
-                Observation::Reading { .. } | Observation::NotYet => now,
+            let since = before.silent_since.unwrap_or(now);
+            let observation = match &before.observation {
+                Observation::Reading { taken_at, .. } if now.duration_since(*taken_at).unsigned_abs() < GRACE => {
+                    before.observation.clone()
+                }
+                _ => Observation::Unreachable(NotRead { why, since }),
             };
-            Kept { observation: Observation::Unreachable(NotRead { why, since }), quiet_since: None }
+            Kept { observation, quiet_since: None, silent_since: Some(since) }
         }
     }
 }
@@ -224,6 +234,16 @@ mod tests {
         assert_eq!(quiet_after(&[Ok(shard(0, 5)), Err("no".to_owned()), Ok(shard(0, 5))]), Duration::ZERO);
         let kept = next(&Kept::default(), Err("no".to_owned()), fixtures::now());
         assert_eq!(kept.observation.value(), None);
+    }
+
+    #[test]
+    fn one_lost_report_is_no_news() {
+        let first = next(&Kept::default(), Ok(shard(7, 5)), fixtures::now());
+        let lost = next(&first, Err("no".to_owned()), fixtures::now() + Duration::from_secs(2));
+        assert_eq!(lost.observation, first.observation);
+        let silent = next(&lost, Err("no".to_owned()), fixtures::now() + GRACE);
+        let Observation::Unreachable(not_read) = silent.observation else { panic!("{:?}", silent.observation) };
+        assert_eq!(not_read.since, fixtures::now() + Duration::from_secs(2));
     }
 
     #[test]

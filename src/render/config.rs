@@ -29,10 +29,15 @@ pub(super) fn shard_config(intent: &FleetIntent, region: &RegionIntent) -> Shard
         fleet: intent.name.clone(),
         region: region.name.clone(),
         sinks: intent.sinks.iter().map(|sink| sink_config(sink, &region.name)).collect(),
-        // The other half of the volume is the store's: what is settled and not yet reclaimed, and its journal.
-        backlog_limit_bytes: intent.storage_bytes / 2,
+        backlog_limit_bytes: backlog_limit(intent.storage_bytes),
         max_event_bytes: MAX_EVENT_BYTES,
     }
+}
+
+/// What the store needs of a volume besides the backlog: its journal, and what is settled and not yet reclaimed. The
+/// dispatcher's README says 512 MiB and a fifth of the limit.
+fn backlog_limit(storage_bytes: u64) -> u64 {
+    storage_bytes.saturating_sub(512 << 20) / 6 * 5
 }
 
 /// The name of the configuration file within its directory.

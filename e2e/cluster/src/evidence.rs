@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use futures::future::try_join_all;
 
 use crate::cluster::{Backend, Cluster};
 
@@ -27,11 +28,13 @@ const QUESTIONS: [(&str, &[&str]); 6] = [
 /// Writes all of it. What cannot be had is explained in its file: a broken cluster is when this is needed most.
 pub(crate) async fn gather(cluster: &Cluster, into: &Path) -> Result<()> {
     std::fs::create_dir_all(into).with_context(|| format!("cannot create {}", into.display()))?;
-    for (file, question) in QUESTIONS {
+    // All at once: should the API server not answer, each waits for its time to run out.
+    let answers = QUESTIONS.map(async |(file, question)| {
         let args = [question, &["--request-timeout=20s"]].concat();
         let answer = cluster.kubectl(&args).await.unwrap_or_else(|error| format!("{error:#}\n"));
-        std::fs::write(into.join(file), answer).with_context(|| format!("cannot write {file}"))?;
-    }
+        std::fs::write(into.join(file), answer).with_context(|| format!("cannot write {file}"))
+    });
+    try_join_all(answers).await?;
     match &cluster.backend {
         Backend::Namespaces(namespaces) => {
             for (name, logs) in namespaces.logs() {

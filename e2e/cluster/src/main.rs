@@ -77,12 +77,18 @@ enum Action {
 async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(code) => code,
+        // Whoever read our output has read enough of it, as `head` does.
+        Err(error) if error.downcast_ref().is_some_and(is_broken_pipe) => ExitCode::SUCCESS,
         Err(error) => {
             // There is nobody left to tell if standard error is closed.
             let _ = writeln!(std::io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn is_broken_pipe(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::BrokenPipe
 }
 
 async fn run(arguments: Arguments) -> Result<ExitCode> {

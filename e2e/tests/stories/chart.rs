@@ -27,7 +27,7 @@ pub(crate) async fn renders(act: Act) -> Result<()> {
     let chart = chart()?;
     act.cluster.helm(&["lint", "--strict", &chart]).await?;
     let all = render(&act.cluster, &chart, &[]).await?;
-    let printed = serde_yaml::to_value(signalbox::api::crd())?;
+    let printed: serde_yaml::Value = serde_yaml::from_str(&serde_yaml::to_string(&signalbox::api::crd())?)?;
     let crd = of_kind(&all, "CustomResourceDefinition");
     ensure!(crd.len() == 1 && crd[0]["spec"] == printed["spec"], "the chart's CRD is not what the types say");
     ensure!(serde_yaml::to_string(&crd[0])?.contains("helm.sh/resource-policy: keep"), "the CRD would not be kept");
@@ -63,7 +63,7 @@ pub(crate) async fn uninstall(act: Act) -> Result<()> {
     cluster.helm(&["uninstall", "signalbox", "--namespace", NAMESPACE, "--wait", "--timeout", "120s"]).await?;
     let load = Load::start(&scene, "orders", 100, 300).await?;
     ensure!(load.finish().await?.accepted == 300, "not every event was accepted");
-    sinks.all_arrive(&load.source, 300, Duration::from_secs(60)).await?;
+    sinks.all_arrive(&load.source, 300, Duration::from_mins(1)).await?;
 
     let crds: Api<CustomResourceDefinition> = Api::all(scene.stage.client.clone());
     crds.get("eventdispatchers.signalbox.dev").await.context("the CRD went with the chart")?;

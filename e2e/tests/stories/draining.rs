@@ -10,7 +10,7 @@ use signalbox_e2e::{Fleet, FleetSpec, Load, Scene, Sinks, eventually};
 
 use crate::theatre::Act;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) async fn fewer_shards(act: Act) -> Result<()> {
     let Act { scene, regions, .. } = act;
@@ -71,7 +71,7 @@ const EVENTS: u64 = 100;
 
 /// Makes sinks refuse, and sends events until the shard in `pod` holds some.
 async fn backlog(scene: &Scene, sinks: &Sinks, pod: &str) -> Result<Load> {
-    sinks.behave(r#"{"status": 503}"#).await?;
+    sinks.behave(r#"{"status": 503, "failRatio": 1}"#).await?;
     let load = Load::start(scene, "orders", 100, EVENTS).await?;
     ensure!(load.finish().await?.accepted == EVENTS, "not every event was accepted");
     eventually("the shard holds events", LIMIT, async || {

@@ -9,7 +9,7 @@ use crate::theatre::Act;
 
 const FLEETS: usize = 20;
 /// For how long nothing may happen. `SIGNALBOX_E2E_IDLE_SECONDS` shortens it for a quick try.
-const IDLE: Duration = Duration::from_secs(300);
+const IDLE: Duration = Duration::from_mins(5);
 
 pub(crate) async fn story(act: Act) -> Result<()> {
     let Act { scene, cluster, regions } = act;

@@ -14,7 +14,7 @@ use signalbox_e2e::{Fleet, FleetSpec, Load, SinkSpec, Sinks, eventually};
 use crate::theatre::Act;
 
 const OF_FLEET: &str = "signalbox.dev/fleet=orders";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) async fn story(act: Act) -> Result<()> {
     let Act { scene, cluster, regions } = act;

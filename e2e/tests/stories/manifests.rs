@@ -1,9 +1,7 @@
 //! Bad manifests: each rule of the API refuses with a sentence that says what to write instead.
 
 use anyhow::{Result, bail, ensure};
-use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use signalbox::api::EventDispatcher;
 
 use crate::theatre::{Act, Story};
 
@@ -104,13 +102,13 @@ const RULES: &[(&str, Change, &str)] = &[
     ),
     (
         "a_storage_that_is_too_small_is_refused",
-        |fleet| fleet["spec"]["queue"] = json!({"storage": "1Mi"}),
-        "storage: write a quantity from 64Mi to 64Ti; for example \"1Gi\"",
+        |fleet| fleet["spec"]["queue"] = json!({"storage": "512Mi"}),
+        "storage: write a quantity from 1Gi to 64Ti; for example \"1Gi\"",
     ),
     (
         "a_storage_that_is_no_quantity_is_refused",
         |fleet| fleet["spec"]["queue"] = json!({"storage": "plenty"}),
-        "storage: write a quantity from 64Mi to 64Ti",
+        "storage: write a quantity from 1Gi to 64Ti",
     ),
     (
         "an_empty_storage_class_is_refused",
@@ -175,13 +173,22 @@ const TRANSITIONS: &[(&str, Change, &str)] = &[
 
 pub(crate) fn stories() -> Vec<Story> {
     let refused = RULES.iter().map(|(name, change, sentence)| {
-        Story::new(name, move |act| async move { expect_refusal(&create(&act, *change).await, sentence) })
+        Story::new(name, move |act| async move {
+            expect_refusal(apply(&act, &changed(manifest(), *change)).await, sentence)
+        })
     });
     let kept = TRANSITIONS.iter().map(|(name, change, sentence)| {
-        Story::new(name, move |act| async move { expect_refusal(&replace(&act, *change).await?, sentence) })
+        Story::new(name, move |act| async move {
+            let mut fleet = manifest();
+            // Its shards run nowhere: this is about the manifest alone.
+            fleet["spec"]["regions"][0]["nodeSelector"] = json!({"pool": "none"});
+            fleet["spec"]["queue"] = json!({"storage": "1Gi", "storageClassName": "standard"});
+            kubectl(&act, &["apply"], &fleet).await?;
+            expect_refusal(apply(&act, &changed(fleet, *change)).await, sentence)
+        })
     });
     let fine = Story::new("the_manifest_that_the_bad_ones_are_made_from_is_accepted", |act| async move {
-        create(&act, |_| {}).await.map(drop).map_err(Into::into)
+        apply(&act, &manifest()).await.map(drop)
     });
     refused.chain(kept).chain([fine]).collect()
 }
@@ -198,43 +205,26 @@ fn manifest() -> Value {
     })
 }
 
-async fn create(act: &Act, change: Change) -> kube::Result<()> {
-    let mut fleet = manifest();
+fn changed(mut fleet: Value, change: Change) -> Value {
     change(&mut fleet);
-    let params = PatchParams { dry_run: true, ..PatchParams::apply("signalbox-e2e").validation_strict() };
-    let name = fleet["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let api = act.scene.api::<EventDispatcher>();
-    api.patch(&name, &params, &Patch::Apply(&fleet)).await.map(drop)
+    fleet
 }
 
-async fn replace(act: &Act, change: Change) -> Result<kube::Result<()>> {
-    let api = act.scene.api::<EventDispatcher>();
-    let mut fleet = manifest();
-    // Its shards run nowhere: this is about the manifest alone.
-    fleet["spec"]["regions"][0]["nodeSelector"] = json!({"pool": "none"});
-    fleet["spec"]["queue"] = json!({"storage": "1Gi", "storageClassName": "standard"});
-    let made = api.create(&PostParams::default(), &serde_json::from_value(fleet)?).await?;
-    let mut changed = serde_json::to_value(&made)?;
-    change(&mut changed);
-    // The operator writes the status meanwhile, which is no conflict of ours.
-    changed["metadata"]["resourceVersion"] = Value::Null;
-    let params = PostParams { dry_run: true, ..PostParams::default() };
-    for _ in 0..20 {
-        let version = api.get(&made.metadata.name.clone().unwrap_or_default()).await?.metadata.resource_version;
-        changed["metadata"]["resourceVersion"] = json!(version);
-        match api.replace("orders", &params, &serde_json::from_value(changed.clone())?).await {
-            Err(kube::Error::Api(status)) if status.code == 409 => {}
-            answer => return Ok(answer.map(drop)),
-        }
-    }
-    bail!("the fleet changed under every attempt")
+/// As a user would, but for the dry run: it goes through all checks of the API server and stores nothing.
+async fn apply(act: &Act, fleet: &Value) -> Result<String> {
+    kubectl(act, &["apply", "--dry-run=server"], fleet).await
 }
 
-fn expect_refusal(answer: &kube::Result<()>, sentence: &str) -> Result<()> {
+async fn kubectl(act: &Act, verb: &[&str], fleet: &Value) -> Result<String> {
+    let arguments = [verb, &["--namespace", &act.scene.namespace, "--filename", "-"]].concat();
+    act.cluster.kubectl_with_input(&arguments, &fleet.to_string()).await
+}
+
+fn expect_refusal(answer: Result<String>, sentence: &str) -> Result<()> {
     match answer {
-        Ok(()) => bail!("it was accepted"),
+        Ok(_) => bail!("it was accepted"),
         Err(error) => {
-            let said = error.to_string();
+            let said = format!("{error:#}");
             ensure!(said.contains(sentence), "{sentence:?} is not in: {said}");
             Ok(())
         }

@@ -8,7 +8,7 @@ use signalbox_e2e::{Fleet, FleetSpec, Load, Sinks};
 use crate::theatre::Act;
 
 /// Kubernetes takes most of a minute to notice that nodes are gone.
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_mins(3);
 
 pub(crate) async fn story(act: Act) -> Result<()> {
     let Act { scene, cluster, regions } = act;
@@ -18,7 +18,7 @@ pub(crate) async fn story(act: Act) -> Result<()> {
     fleet.ready().await?;
 
     // Events wait in both regions for sinks that refuse them, when one region is cut off.
-    sinks.behave(r#"{"status": 503}"#).await?;
+    sinks.behave(r#"{"status": 503, "failRatio": 1}"#).await?;
     let load = Load::start(&scene, "orders", 100, 300).await?;
     ensure!(load.finish().await?.accepted == 300, "not every event was accepted");
     cluster.cut_off(&regions[1]).await?;

@@ -10,7 +10,7 @@ use signalbox_e2e::{Fleet, FleetSpec, NAMESPACE, Scene, Sinks, Stage, eventually
 
 use crate::theatre::Act;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) async fn new_leader(act: Act) -> Result<()> {
     undisturbed(act, async |stage| {

@@ -7,7 +7,7 @@ use signalbox_e2e::{Fleet, FleetSpec, Load, SinkSpec, Sinks};
 
 use crate::theatre::Act;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) async fn story(act: Act) -> Result<()> {
     let Act { scene, regions, .. } = act;

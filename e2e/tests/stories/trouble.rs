@@ -25,7 +25,7 @@ pub(crate) async fn image(act: Act) -> Result<()> {
 }
 
 pub(crate) async fn storage_class(act: Act) -> Result<()> {
-    let queue = json!({"storage": "64Mi", "storageClassName": "fast-as-light"});
+    let queue = json!({"storage": "1Gi", "storageClassName": "fast-as-light"});
     let (fleet, region) = start(&act.scene, &act.regions[0], "queue", queue).await?;
     let claim = format!("see PersistentVolumeClaim log-orders-{region}-0");
     fleet.says("Ready", "False", "VolumeUnavailable", &["fast-as-light", &claim]).await.map(drop)

@@ -87,7 +87,7 @@ pub(crate) async fn play(
     let load = Load::start(&scene, FLEET, arguments.rate, arguments.events).await?;
     let sent = load.finish().await?;
     steps.done("events", format!("{} sent through Service {FLEET}, from a pod, at {}/s", sent.sent, arguments.rate));
-    let receipts = sinks.all_arrive(&load.source, arguments.events, Duration::from_secs(60)).await;
+    let receipts = sinks.all_arrive(&load.source, arguments.events, Duration::from_mins(1)).await;
     let receipts = match receipts {
         Ok(receipts) => receipts,
         Err(_) => sinks.receipts(&load.source, arguments.events).await?,
