@@ -22,7 +22,7 @@ use crate::fleet::{FleetIntent, ShardDefaults};
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Reports, Scope, Sources, observe};
 use crate::render::render;
-use crate::report::{Told, report};
+use crate::report::{Told, Voice, report};
 
 /// Fleets looked at side by side. Each takes a few requests of milliseconds, and a restart looks at all of them.
 const CONCURRENCY: u16 = 16;
@@ -34,7 +34,7 @@ const LAST_RETRY: Duration = Duration::from_mins(2);
 /// What a reconcile has at hand.
 struct Context {
     client: Client,
-    instance: String,
+    voice: Voice,
     defaults: ShardDefaults,
     sources: Sources,
     metrics: Metrics,
@@ -83,8 +83,8 @@ pub(crate) async fn run(
         stream::iter(fleets.into_iter().map(Ok::<_, Infallible>))
     });
     let context = Arc::new(Context {
+        voice: Voice::new(client.clone(), instance),
         client,
-        instance,
         defaults,
         sources: Sources { caches, reports },
         metrics,
@@ -167,7 +167,7 @@ impl Context {
         told: &Told<'_>,
         now: jiff::Timestamp,
     ) -> Result<(), Error> {
-        if let Some(written) = report(&self.client, &self.instance, dispatcher, told, now).await? {
+        if let Some(written) = report(&self.voice, dispatcher, told, now).await? {
             self.memory().written.insert(key.clone(), written);
         }
         Ok(())

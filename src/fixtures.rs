@@ -52,7 +52,7 @@ pub(crate) fn settled() -> FleetSnapshot {
 /// A region with `shards` ready shards, whose addresses are in network `number`.
 pub(crate) fn region(number: u8, shards: u32) -> RegionSnapshot {
     RegionSnapshot {
-        rollout: Some(Rollout { replicas: shards, complete: true, updated: shards }),
+        rollout: Some(Rollout { replicas: shards, complete: true, replaces: false, updated: shards }),
         shards: (0..shards).map(|ordinal| (ordinal, shard(number, ordinal))).collect(),
     }
 }

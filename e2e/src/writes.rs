@@ -15,8 +15,12 @@ const OPERATOR: &str = "system:serviceaccount:signalbox-system:signalbox";
 pub struct Request {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
     pub verb: String,
-    /// What it was about: `leases/signalbox-operator`, in a namespace or not.
+    /// What it was about: `shop/services/orders`, with a namespace or not.
     pub object: String,
+    /// The kind of thing that was, as roles write it: `apps/statefulsets`, `/pods`, `signalbox.dev/eventdispatchers/status`.
+    pub resource: String,
+    /// The HTTP status of the answer.
+    pub code: u16,
 }
 
 impl Request {
@@ -33,6 +37,11 @@ pub struct Since {
 }
 
 impl Since {
+    /// From the first line on.
+    pub fn ever(log: &Path) -> Self {
+        Self { log: log.to_owned(), offset: 0 }
+    }
+
     /// From now on.
     pub fn now(log: &Path) -> Result<Self> {
         let offset = std::fs::metadata(log).with_context(|| log.display().to_string())?.len();
@@ -63,6 +72,13 @@ struct Entry {
     verb: String,
     user: User,
     object_ref: Option<ObjectRef>,
+    response_status: Option<ResponseStatus>,
+}
+
+#[derive(Default, Deserialize)]
+struct ResponseStatus {
+    #[serde(default)]
+    code: u16,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +87,10 @@ struct User {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ObjectRef {
+    #[serde(default)]
+    api_group: String,
     #[serde(default)]
     resource: String,
     #[serde(default)]
@@ -84,9 +103,16 @@ struct ObjectRef {
 
 impl From<Entry> for Request {
     fn from(entry: Entry) -> Self {
-        let ObjectRef { resource, namespace, name, subresource } = entry.object_ref.unwrap_or_default();
-        let parts = [namespace, resource, name, subresource];
-        let object = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
-        Self { verb: entry.verb, object }
+        let ObjectRef { api_group, resource, namespace, name, subresource } = entry.object_ref.unwrap_or_default();
+        let joined = |parts: &[&String]| {
+            let there = parts.iter().filter(|part| !part.is_empty()).map(|part| part.as_str());
+            there.collect::<Vec<_>>().join("/")
+        };
+        Self {
+            object: joined(&[&namespace, &resource, &name, &subresource]),
+            resource: format!("{api_group}/{}", joined(&[&resource, &subresource])),
+            code: entry.response_status.unwrap_or_default().code,
+            verb: entry.verb,
+        }
     }
 }

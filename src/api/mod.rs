@@ -6,7 +6,9 @@
 mod spec;
 mod status;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
+};
 use kube::CustomResourceExt as _;
 
 pub use spec::{EventDispatcher, EventDispatcherSpec, Queue, Region, Retry, Shards, Sink};
@@ -17,7 +19,24 @@ pub const GROUP: &str = "signalbox.dev";
 
 /// The `CustomResourceDefinition`, as `signalbox crd` prints it and `crds/` holds it.
 pub fn crd() -> CustomResourceDefinition {
-    EventDispatcher::crd()
+    let mut crd = EventDispatcher::crd();
+    for version in &mut crd.spec.versions {
+        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+            unwrap_lines(schema);
+        }
+    }
+    crd
+}
+
+/// Comments in the sources are wrapped for editors; `kubectl explain` wraps them again for terminals.
+fn unwrap_lines(schema: &mut JSONSchemaProps) {
+    if let Some(description) = &mut schema.description {
+        *description = description.replace('\n', " ");
+    }
+    schema.properties.iter_mut().flat_map(|properties| properties.values_mut()).for_each(unwrap_lines);
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        unwrap_lines(items);
+    }
 }
 
 #[cfg(test)]

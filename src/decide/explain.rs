@@ -55,10 +55,11 @@ impl Region<'_> {
         }
         let silent: Vec<_> = self.silent().collect();
         if let Some(first) = silent.first() {
-            let message = format!(
-                "{wanted} of {wanted} shards are ready, but {} did not say what it holds: {first}",
-                plural(silent.len(), "shard")
-            );
+            let others = match silent.len() {
+                1 => String::new(),
+                many => format!(", and {} like it", many - 1),
+            };
+            let message = format!("{} ready; what it holds is not known of {first}{others}", plural_of(wanted));
             return (RegionReason::ReportsMissing, message);
         }
         if self.wanted.is_some_and(|region| region.weight == 0) {
@@ -76,13 +77,16 @@ impl Region<'_> {
         if let Some((ordinal, trouble)) = self.trouble() {
             return (reason_of(trouble.kind), format!("{count}; {}", self.describe(ordinal, trouble)));
         }
-        let pods = self.seen.rollout.map_or(0, |rollout| rollout.updated);
         let set = names::region(&self.intent.name, self.name);
+        let all_ready = usize::try_from(wanted) == Ok(ready);
         match self.seen.rollout {
-            Some(rollout) if !rollout.complete && rollout.replicas == wanted && pods < wanted && pods > 0 => (
-                RegionReason::RollingOut,
-                format!("{count}, {pods} of {wanted} run the new spec; see StatefulSet {set}"),
-            ),
+            Some(rollout) if !rollout.complete && (rollout.replaces || all_ready) => {
+                let updated = rollout.updated;
+                (
+                    RegionReason::RollingOut,
+                    format!("{count}, {updated} of {wanted} run the new spec; see StatefulSet {set}"),
+                )
+            }
             _ => (RegionReason::Starting, format!("{count}; see StatefulSet {set}")),
         }
     }

@@ -39,7 +39,12 @@ fn any_region() -> impl Strategy<Value = RegionSnapshot> {
     let rollout = proptest::option::of((0..6u32, any::<bool>(), 0..6u32));
     (rollout, proptest::collection::btree_map(0..6u32, any_shard(), 0..6)).prop_map(|(rollout, shards)| {
         RegionSnapshot {
-            rollout: rollout.map(|(replicas, complete, updated)| Rollout { replicas, complete, updated }),
+            rollout: rollout.map(|(replicas, complete, updated)| Rollout {
+                replicas,
+                complete,
+                replaces: !complete,
+                updated,
+            }),
             shards,
         }
     })

@@ -226,7 +226,7 @@ fn a_shard_that_is_silent_for_long_is_named_without_taking_it_out() {
 fn a_rollout_is_told_by_how_far_it_has_come() {
     let mut snapshot = fixtures::settled();
     let region = snapshot.regions.get_mut("eu-west").unwrap();
-    region.rollout = Some(crate::fleet::Rollout { replicas: 2, complete: false, updated: 1 });
+    region.rollout = Some(crate::fleet::Rollout { replicas: 2, complete: false, replaces: true, updated: 1 });
     region.shards.get_mut(&1).unwrap().pod.as_mut().unwrap().ready = false;
     let region = &decided(&fixtures::intent(), &snapshot).regions[0];
     assert_eq!((region.reason, region.settled), (RegionReason::RollingOut, false));

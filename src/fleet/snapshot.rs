@@ -30,7 +30,9 @@ pub struct Rollout {
     pub replicas: u32,
     /// Whether its status is about its latest spec and every pod runs that.
     pub complete: bool,
-    /// Pods that do.
+    /// Whether there are pods of an earlier spec.
+    pub replaces: bool,
+    /// Pods that run the latest spec.
     pub updated: u32,
 }
 

@@ -8,6 +8,9 @@ use crate::fleet::{PodSnapshot, PodTrouble, TroubleKind, names};
 /// Longest message taken over from Kubernetes, in characters: enough for a sentence, too little for a stack trace.
 const MESSAGE_LENGTH: usize = 240;
 
+/// A container that lived for less than this, in seconds, has crashed rather than ended.
+const SHORT_LIFE_SECONDS: i64 = 60;
+
 /// Restarts from which on a container that is waiting to be started again counts as crashing.
 const CRASHES: i32 = 2;
 
@@ -40,7 +43,12 @@ fn trouble(status: &PodStatus) -> Option<PodTrouble> {
 }
 
 fn container_trouble(container: &ContainerStatus) -> Option<PodTrouble> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let state = container.state.as_ref()?;
+    if state.running.is_some() && !container.ready && keeps_crashing(container) {
+        // It has just been started once more.
+        return Some(PodTrouble { kind: TroubleKind::Crashing, message: shortened(&last_words(container)) });
+    }
+    let waiting = state.waiting.as_ref()?;
     let message = waiting.message.clone().unwrap_or_default();
     let reason = waiting.reason.as_deref()?;
     let trouble = |kind, message: &str| Some(PodTrouble { kind, message: shortened(message) });
@@ -52,18 +60,36 @@ fn container_trouble(container: &ContainerStatus) -> Option<PodTrouble> {
             trouble(TroubleKind::ContainerRejected, &format!("{reason}: {message}"))
         }
         "CrashLoopBackOff" => trouble(TroubleKind::Crashing, &last_words(container)),
-        _ if container.restart_count >= CRASHES => trouble(TroubleKind::Crashing, &last_words(container)),
+        _ if keeps_crashing(container) => trouble(TroubleKind::Crashing, &last_words(container)),
         _ => None,
     }
+}
+
+/// Whether the container ended again and again, the last time soon after its start.
+fn keeps_crashing(container: &ContainerStatus) -> bool {
+    let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+    let lived = ended.and_then(|ended| {
+        let (started, finished) = (ended.started_at.as_ref()?, ended.finished_at.as_ref()?);
+        Some(finished.0.duration_since(started.0).as_secs())
+    });
+    container.restart_count >= CRASHES && lived.is_some_and(|seconds| seconds < SHORT_LIFE_SECONDS)
 }
 
 fn last_words(container: &ContainerStatus) -> String {
     let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
     let code = ended.map_or(0, |ended| ended.exit_code);
     let said = ended.and_then(|ended| ended.message.as_deref()).unwrap_or_default();
-    let last_line = said.trim().lines().next_back().unwrap_or_default();
+    let last_line = said.trim().lines().next_back().map(plain).unwrap_or_default();
     let colon = if last_line.is_empty() { "" } else { ": " };
     format!("the container ended {} times, last with exit code {code}{colon}{last_line}", container.restart_count + 1)
+}
+
+/// The message of a line of a JSON log: its time would make each crash look like another.
+fn plain(line: &str) -> String {
+    let message = serde_json::from_str::<serde_json::Value>(line)
+        .ok()
+        .and_then(|line| line["message"].as_str().map(str::to_owned));
+    message.unwrap_or_else(|| line.to_owned())
 }
 
 fn condition<'a>(status: &'a PodStatus, type_: &str) -> Option<(&'a str, &'a str)> {
@@ -92,7 +118,8 @@ mod tests {
         serde_json::json!({"containerStatuses": [{
             "name": "dispatcher", "image": "none:1", "imageID": "", "ready": false, "restartCount": 3,
             "state": {"waiting": {"reason": reason, "message": message}},
-            "lastState": {"terminated": {"exitCode": 2, "message": "starting\nconfig: bad\n"}},
+            "lastState": {"terminated": {"exitCode": 2, "message": "starting\n{\"timestamp\":\"1\",\"message\":\"config: bad\"}\n",
+                "startedAt": "2026-03-01T12:00:00Z", "finishedAt": "2026-03-01T12:00:01Z"}},
         }]})
     }
 
@@ -123,6 +150,15 @@ mod tests {
         let (kind, message) = trouble_of(&waiting("CrashLoopBackOff", "back-off 10s")).unwrap();
         assert_eq!(kind, TroubleKind::Crashing);
         assert_eq!(message, "the container ended 4 times, last with exit code 2: config: bad");
+    }
+
+    #[test]
+    fn a_container_that_was_just_started_once_more_still_crashes() {
+        let mut status = waiting("", "");
+        status["containerStatuses"][0]["state"] = serde_json::json!({"running": {}});
+        assert_eq!(trouble_of(&status).unwrap().0, TroubleKind::Crashing);
+        status["containerStatuses"][0]["lastState"]["terminated"]["finishedAt"] = "2026-03-01T13:00:00Z".into();
+        assert_eq!(trouble_of(&status), None);
     }
 
     #[test]

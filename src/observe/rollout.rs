@@ -9,13 +9,14 @@ pub(super) fn rollout(set: &StatefulSet) -> Option<Rollout> {
     let spec = set.spec.as_ref()?;
     let replicas = spec.replicas.unwrap_or(1);
     let Some(status) = &set.status else {
-        return Some(Rollout { replicas: unsigned(replicas), complete: false, updated: 0 });
+        return Some(Rollout { replicas: unsigned(replicas), complete: false, replaces: false, updated: 0 });
     };
     let up_to_date = status.observed_generation >= set.metadata.generation;
     let updated = if up_to_date { status.updated_replicas.unwrap_or(0) } else { 0 };
     Some(Rollout {
         replicas: unsigned(replicas),
         complete: up_to_date && status.replicas == replicas && updated == replicas,
+        replaces: status.current_revision != status.update_revision,
         updated: unsigned(updated),
     })
 }
@@ -39,7 +40,10 @@ mod tests {
 
     #[test]
     fn it_is_complete_when_every_pod_runs_the_latest_spec() {
-        assert_eq!(rollout(&set(3, 3, 2, 2)), Some(Rollout { replicas: 2, complete: true, updated: 2 }));
+        assert_eq!(
+            rollout(&set(3, 3, 2, 2)),
+            Some(Rollout { replicas: 2, complete: true, replaces: false, updated: 2 })
+        );
     }
 
     #[test]
@@ -50,6 +54,9 @@ mod tests {
 
     #[test]
     fn a_status_about_an_earlier_spec_says_nothing() {
-        assert_eq!(rollout(&set(3, 2, 2, 2)), Some(Rollout { replicas: 2, complete: false, updated: 0 }));
+        assert_eq!(
+            rollout(&set(3, 2, 2, 2)),
+            Some(Rollout { replicas: 2, complete: false, replaces: false, updated: 0 })
+        );
     }
 }

@@ -37,7 +37,9 @@ pub(super) fn shard_config(intent: &FleetIntent, region: &RegionIntent) -> Shard
 /// What the store needs of a volume besides the backlog: its journal, and what is settled and not yet reclaimed. The
 /// dispatcher's README says 512 MiB and a fifth of the limit.
 fn backlog_limit(storage_bytes: u64) -> u64 {
-    storage_bytes.saturating_sub(512 << 20) / 6 * 5
+    let rest = storage_bytes.saturating_sub(512 << 20) / 6 * 5;
+    // A volume smaller than the rules allow is one from before the rules: let it go on with what it can hold.
+    rest.max(storage_bytes / 4)
 }
 
 /// The name of the configuration file within its directory.

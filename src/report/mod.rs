@@ -50,11 +50,24 @@ pub(crate) enum ReportError {
     TimedOut,
 }
 
-/// Writes status and events where there is something new to tell. Gives back the fleet as the API server then has
-/// it. `instance` is who events say they are from.
+/// What tells: a client, and a recorder that counts an event that repeats instead of writing it anew.
+#[derive(Clone)]
+pub(crate) struct Voice {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Voice {
+    /// `instance` is who events say they are from.
+    pub(crate) fn new(client: Client, instance: String) -> Self {
+        let reporter = Reporter { controller: names::REPORTER.to_owned(), instance: Some(instance) };
+        Self { recorder: Recorder::new(client.clone(), reporter), client }
+    }
+}
+
+/// Writes status and events where there is something new to tell. Gives back the fleet as the API server then has it.
 pub(crate) async fn report(
-    client: &Client,
-    instance: &str,
+    voice: &Voice,
     dispatcher: &EventDispatcher,
     told: &Told<'_>,
     now: Timestamp,
@@ -65,11 +78,10 @@ pub(crate) async fn report(
         return Ok(None);
     }
     // The status first: an event about what then fails to be written would be told again with the next try.
-    let written = write_status(client, dispatcher, &new).await?;
-    let reporter = Reporter { controller: names::REPORTER.to_owned(), instance: Some(instance.to_owned()) };
-    let recorder = Recorder::new(client.clone(), reporter);
+    let written = write_status(&voice.client, dispatcher, &new).await?;
     for event in events::events(dispatcher, &old, &new) {
-        let published = tokio::time::timeout(TIMEOUT, recorder.publish(&event, &dispatcher.object_ref(&()))).await;
+        let published =
+            tokio::time::timeout(TIMEOUT, voice.recorder.publish(&event, &dispatcher.object_ref(&()))).await;
         if let Ok(Err(error)) = published {
             // An event is a courtesy; the status says the same.
             tracing::warn!(%error, reason = event.reason, "could not publish an event");

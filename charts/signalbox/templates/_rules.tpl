@@ -4,7 +4,7 @@ namespaces) and in a Role (one of watchNamespaces). There is no Secret, no node 
 # Observe: what users ask for.
 - apiGroups: [signalbox.dev]
   resources: [eventdispatchers]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Report: conditions, regions and decisions, by server-side apply.
 - apiGroups: [signalbox.dev]
   resources: [eventdispatchers/status]
@@ -34,11 +34,11 @@ namespaces) and in a Role (one of watchNamespaces). There is no Secret, no node 
 # Observe: which shards are there, ready, and at which address. The StatefulSet makes and deletes them.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Observe: whether a shard that could go has a volume, on which events may wait. Volumes are never written or deleted.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # Report: each decision as an event on its EventDispatcher; patch, to count one that repeats.
 - apiGroups: [events.k8s.io]
   resources: [events]

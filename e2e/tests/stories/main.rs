@@ -11,6 +11,7 @@ mod manifests;
 mod network;
 mod operator;
 mod ownership;
+mod rights;
 mod sinks;
 mod theatre;
 mod trouble;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Story::new("a_new_leader_restarts_no_pod_and_writes_nothing_but_the_lease", operator::new_leader),
         Story::new("a_restart_of_the_operator_writes_nothing_but_the_lease", operator::restart),
         Story::new("a_region_that_is_cut_off_and_brought_back_loses_nothing", network::story),
+        Story::new("the_operator_may_do_what_it_does_and_no_more", rights::story),
         Story::new("the_chart_refuses_bad_values_and_renders_what_it_says", chart::renders),
         Story::new("a_fleet_goes_on_without_its_operator_and_survives_its_removal", chart::uninstall),
     ];
