@@ -127,7 +127,7 @@ impl Cluster {
 
     async fn with(backend: Backend, place: &Place, tools: &Tools, progress: &Progress) -> Result<Self> {
         let kubeconfig = match backend {
-            Backend::Existing => existing::kubeconfig().context("there is no kubeconfig")?,
+            Backend::Existing => existing::checked_kubeconfig()?,
             _ => place.kubeconfig(),
         };
         // Where Kubernetes was built here, its kubectl was too; elsewhere any will do.

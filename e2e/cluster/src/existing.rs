@@ -12,8 +12,15 @@ pub(crate) const KUBECONFIG: &str = "SIGNALBOX_E2E_KUBECONFIG";
 /// The environment variable with a command that makes an image archive known to it; `{}` stands for the path.
 const LOAD_IMAGE: &str = "SIGNALBOX_E2E_LOAD_IMAGE";
 
+/// The kubeconfig that was given, which must be there: kubectl would go on with its own defaults.
+pub(crate) fn checked_kubeconfig() -> Result<PathBuf> {
+    let path = kubeconfig().with_context(|| format!("{KUBECONFIG} is not set"))?;
+    ensure!(path.is_file(), "{KUBECONFIG} names {}, which is no file: set it to a kubeconfig", path.display());
+    Ok(path)
+}
+
 /// The kubeconfig that was given, if any.
-pub(crate) fn kubeconfig() -> Option<PathBuf> {
+fn kubeconfig() -> Option<PathBuf> {
     std::env::var_os(KUBECONFIG).filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
