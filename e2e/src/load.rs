@@ -74,7 +74,7 @@ spec:
     image: {image}
     imagePullPolicy: IfNotPresent
     args: [load, --target, 'http://{service}.{namespace}.svc:8080/', --rate, '{rate}', --count, '{count}',
-      --source, {source}, --connections, '16', --reconnect-every, '100', --retry-until-accepted, 60s, --json]
+      --source, {source}, --connections, '32', --reconnect-every, '20', --retry-until-accepted, 60s, --json]
     securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
 "
         );

@@ -51,7 +51,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
         _ if failed => "the log has failed\n",
         Phase::Serving => return "ok\n".into_response(),
         Phase::Recovering => "recovering the log\n",
-        Phase::Draining | Phase::Finishing => "stopping\n",
+        Phase::Leaving | Phase::Draining | Phase::Finishing => "stopping\n",
     };
     (StatusCode::SERVICE_UNAVAILABLE, sentence).into_response()
 }

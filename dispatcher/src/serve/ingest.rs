@@ -150,7 +150,7 @@ impl Ingest {
                 format!("{} is not allowed: send events as POST /", head.method),
             ));
         }
-        if *self.phase.borrow() != Phase::Serving {
+        if !self.phase.borrow().accepts() {
             return Err(reject(
                 Reject::Stopping,
                 StatusCode::SERVICE_UNAVAILABLE,

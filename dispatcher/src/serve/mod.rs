@@ -43,7 +43,7 @@ use ingest::Ingest;
 use log::{FjallLog, ShardLog};
 use metrics::Metrics;
 use report::{Health, Reporter};
-use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, Phase, Signals};
+use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, LEAVE_TIME, Phase, Signals};
 use writer::Writer;
 
 pub use config::ConfigError;
@@ -183,6 +183,11 @@ impl Shard {
             return Err(anyhow!("{error}: exiting, so that the next start recovers what is on disk"));
         }
 
+        self.phase.send_replace(Phase::Leaving);
+        tokio::select! {
+            () = tokio::time::sleep(LEAVE_TIME) => {}
+            _ = signals.next() => {}
+        }
         self.phase.send_replace(Phase::Draining);
         tokio::select! {
             () = self.drained() => {}

@@ -80,7 +80,7 @@ impl Reporter {
             fleet: self.config.fleet.clone(),
             region: self.config.region.clone(),
             incarnation: self.incarnation.clone(),
-            accepting: phase == Phase::Serving && stats.bytes < self.config.backlog_limit_bytes,
+            accepting: phase.accepts() && stats.bytes < self.config.backlog_limit_bytes,
             backlog_events: stats.events,
             backlog_bytes: stats.bytes,
             oldest_event_age_ms: stats.oldest_accepted_at_us.map(|at| millis(clock::since(at, now_us))),

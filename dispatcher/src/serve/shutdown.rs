@@ -1,10 +1,13 @@
-//! The life of the process in four phases, and how it ends.
+//! The life of the process in five phases, and how it ends.
 //!
 //! ```text
-//! Recovering --log open--> Serving --SIGTERM--> Draining --backlog empty or DRAIN_TIME--> Finishing --> exit 0
-//!                                                new events: 503       no new attempts; those in flight end,
-//!                                                deliveries go on      or are abandoned after FINISH_TIME
+//! Recovering --log open--> Serving --SIGTERM--> Leaving --LEAVE_TIME--> Draining --> Finishing --> exit 0
+//!                                                not ready, but          new events: 503
+//!                                                still accepting         until the backlog is empty, or DRAIN_TIME
 //! ```
+//!
+//! Leaving is for those who are still sent here: a Service takes a moment to follow. Finishing makes no new attempts;
+//! those in flight end, or are abandoned after [`FINISH_TIME`].
 //!
 //! An abandoned attempt may have arrived; its event is delivered again by the next process: at least once. A
 //! second signal ends the drain at once. The process may be PID 1 of its container, for which a signal without a
@@ -14,8 +17,11 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// How long deliveries go on after the signal.
-pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
+/// How long events are still accepted after the signal: longer than an endpoint that is listed no more is in use.
+pub(super) const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// How long deliveries then go on.
+pub(super) const DRAIN_TIME: Duration = Duration::from_millis(1500);
 
 /// How long attempts in flight, and requests whose event is being stored, may then still take.
 pub(super) const FINISH_TIME: Duration = Duration::from_secs(1);
@@ -30,10 +36,19 @@ pub(super) enum Phase {
     Recovering,
     /// Accepting and delivering. Ready.
     Serving,
+    /// Accepting and delivering for those who do not know yet. Not ready.
+    Leaving,
     /// Delivering, no longer accepting. Not ready.
     Draining,
     /// Ending.
     Finishing,
+}
+
+impl Phase {
+    /// Whether events are accepted.
+    pub(super) fn accepts(self) -> bool {
+        matches!(self, Self::Serving | Self::Leaving)
+    }
 }
 
 /// SIGTERM and SIGINT.
@@ -54,5 +69,16 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Phase;
+
+    #[test]
+    fn a_shard_that_leaves_still_accepts_and_one_that_drains_does_not() {
+        let accepting = [Phase::Recovering, Phase::Serving, Phase::Leaving, Phase::Draining, Phase::Finishing];
+        assert_eq!(accepting.map(Phase::accepts), [false, true, true, false, false]);
     }
 }
