@@ -1,5 +1,6 @@
 //! What the operator asked of the API server, from the server's own audit log.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,9 @@ use serde::Deserialize;
 
 /// The `ServiceAccount` that the chart makes.
 const OPERATOR: &str = "system:serviceaccount:signalbox-system:signalbox";
+
+/// The audit annotation with what the authorizer decided.
+const DECISION: &str = "authorization.k8s.io/decision";
 
 /// One request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub struct Request {
     pub resource: String,
     /// The HTTP status of the answer.
     pub code: u16,
+    /// Whether a role was missing for it. A namespace that is being deleted refuses with 403 too.
+    pub unauthorised: bool,
 }
 
 impl Request {
@@ -73,6 +79,8 @@ struct Entry {
     user: User,
     object_ref: Option<ObjectRef>,
     response_status: Option<ResponseStatus>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -112,6 +120,7 @@ impl From<Entry> for Request {
             object: joined(&[&namespace, &resource, &name, &subresource]),
             resource: format!("{api_group}/{}", joined(&[&resource, &subresource])),
             code: entry.response_status.unwrap_or_default().code,
+            unauthorised: entry.annotations.get(DECISION).is_some_and(|decision| decision == "forbid"),
             verb: entry.verb,
         }
     }

@@ -55,7 +55,7 @@ pub(crate) async fn renders(act: Act) -> Result<()> {
 
 /// The last story: it takes the operator away.
 pub(crate) async fn uninstall(act: Act) -> Result<()> {
-    let Act { scene, cluster, regions } = act;
+    let Act { scene, cluster, regions, .. } = act;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
     let fleet = Fleet::apply(&scene, &FleetSpec::new("orders", &regions, 1, &sinks)).await?;
     fleet.ready().await?;

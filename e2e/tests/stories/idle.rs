@@ -12,7 +12,7 @@ const FLEETS: usize = 20;
 const IDLE: Duration = Duration::from_mins(5);
 
 pub(crate) async fn story(act: Act) -> Result<()> {
-    let Act { scene, cluster, regions } = act;
+    let Act { scene, cluster, regions, .. } = act;
     let log = cluster.audit_log().context("this cluster keeps no audit log that can be read")?;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
     let mut fleets = Vec::new();

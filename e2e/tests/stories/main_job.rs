@@ -17,7 +17,7 @@ const OF_FLEET: &str = "signalbox.dev/fleet=orders";
 const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) async fn story(act: Act) -> Result<()> {
-    let Act { scene, cluster, regions } = act;
+    let Act { scene, cluster, regions, .. } = act;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
     let mut spec = FleetSpec::new("orders", &regions, 2, &sinks);
     let fleet = Fleet::apply(&scene, &spec).await?;

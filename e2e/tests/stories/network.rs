@@ -11,7 +11,7 @@ use crate::theatre::Act;
 const LIMIT: Duration = Duration::from_mins(3);
 
 pub(crate) async fn story(act: Act) -> Result<()> {
-    let Act { scene, cluster, regions } = act;
+    let Act { scene, cluster, regions, .. } = act;
     cluster.supports_faults().map_err(anyhow::Error::msg)?;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
     let fleet = Fleet::apply(&scene, &FleetSpec::new("orders", &regions, 1, &sinks)).await?;

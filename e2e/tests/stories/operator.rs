@@ -36,7 +36,7 @@ pub(crate) async fn restart(act: Act) -> Result<()> {
 
 /// Plays `disturb` on a settled fleet, and looks at what the operator asked and at the pods.
 async fn undisturbed(act: Act, disturb: impl AsyncFnOnce(&Stage) -> Result<()>) -> Result<()> {
-    let Act { scene, cluster, regions } = act;
+    let Act { scene, cluster, regions, .. } = act;
     let log = cluster.audit_log().context("this cluster keeps no audit log that can be read")?;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
     let fleet = Fleet::apply(&scene, &FleetSpec::new("orders", &regions, 2, &sinks)).await?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use libtest_mimic::{Failed, Trial};
 use signalbox_cluster::{Cluster, ClusterError, Options};
-use signalbox_e2e::{Scene, Stage};
+use signalbox_e2e::{Scene, Stage, writes};
 use tokio::runtime::Runtime;
 
 type Play = Box<dyn FnOnce(Act) -> Pin<Box<dyn Future<Output = Result<()>>>> + Send>;
@@ -26,6 +26,8 @@ pub(crate) struct Act {
     pub(crate) cluster: Arc<Cluster>,
     /// Two regions of the cluster.
     pub(crate) regions: Vec<String>,
+    /// The audit log since the operator was installed for this run, where there is one.
+    pub(crate) since_opening: Option<Arc<writes::Since>>,
 }
 
 /// Where stories are played.
@@ -33,6 +35,7 @@ pub(crate) struct Theatre {
     runtime: Arc<Runtime>,
     cluster: Arc<Cluster>,
     stage: Stage,
+    since_opening: Option<Arc<writes::Since>>,
     keep: bool,
 }
 
@@ -98,15 +101,20 @@ impl Theatre {
             }
         })?;
         let keep = kept() || cluster.was_reused();
-        Ok(Self { runtime: Arc::new(runtime), cluster: Arc::new(cluster), stage, keep })
+        let since = cluster.audit_log().map(writes::Since::now).transpose().map_err(NoTheatre::Failed)?;
+        let since_opening = since.map(Arc::new);
+        Ok(Self { runtime: Arc::new(runtime), cluster: Arc::new(cluster), stage, since_opening, keep })
     }
 
     /// A story as the test runner takes it.
     pub(crate) fn trial(&self, story: Story) -> Trial {
         let Story { name, play } = story;
         let (runtime, cluster, stage) = (self.runtime.clone(), self.cluster.clone(), self.stage.clone());
+        let since_opening = self.since_opening.clone();
         Trial::test(name, move || {
-            runtime.block_on(perform(name, play, cluster, stage)).map_err(|error| Failed::from(format!("{error:#}")))
+            runtime
+                .block_on(perform(name, play, cluster, stage, since_opening))
+                .map_err(|error| Failed::from(format!("{error:#}")))
         })
     }
 
@@ -120,11 +128,17 @@ impl Theatre {
     }
 }
 
-async fn perform(name: &'static str, play: Play, cluster: Arc<Cluster>, stage: Stage) -> Result<()> {
+async fn perform(
+    name: &'static str,
+    play: Play,
+    cluster: Arc<Cluster>,
+    stage: Stage,
+    since_opening: Option<Arc<writes::Since>>,
+) -> Result<()> {
     let regions: Vec<_> = cluster.regions().into_iter().take(2).collect();
     anyhow::ensure!(regions.len() == 2, "the stories need nodes in two regions");
     let scene = Scene::open(&stage, &namespace(name)).await?;
-    let played = play(Act { scene: scene.clone(), cluster: cluster.clone(), regions }).await;
+    let played = play(Act { scene: scene.clone(), cluster: cluster.clone(), regions, since_opening }).await;
     let played = match played {
         Ok(()) => Ok(()),
         Err(error) => Err(with_evidence(&cluster, name, error).await),
