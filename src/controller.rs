@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::{StreamExt as _, future, stream};
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -20,9 +21,9 @@ use crate::decide::decide;
 use crate::error::Error;
 use crate::fleet::{FleetIntent, ShardDefaults};
 use crate::metrics::Metrics;
-use crate::observe::{Caches, Reports, Scope, Sources, observe};
+use crate::observe::{Caches, Reports, Scope, Sources, kept_claims, observe};
 use crate::render::render;
-use crate::report::{Told, Voice, report};
+use crate::report::{Told, Voice, farewell, report};
 
 /// Fleets looked at side by side. Each takes a few requests of milliseconds, and a restart looks at all of them.
 const CONCURRENCY: u16 = 16;
@@ -49,6 +50,8 @@ struct Memory {
     failures: BTreeMap<Key, u32>,
     /// The latest status we wrote, for the moment until the watch shows it.
     written: BTreeMap<Key, EventDispatcher>,
+    /// The fleets that were looked at, to be able to speak of one that is gone.
+    known: BTreeMap<Key, ObjectReference>,
 }
 
 /// Namespace and name.
@@ -94,11 +97,10 @@ pub(crate) async fn run(
     let reconciled = |dispatcher, context| Box::pin(reconcile(dispatcher, context));
     let config = Config::default().concurrency(CONCURRENCY);
     applier(reconciled, error_policy, context.clone(), dispatchers, queue, config)
-        .for_each(|done| {
+        .for_each(async |done| {
             if let Err(kube::runtime::controller::Error::ObjectNotFound(fleet)) = done {
-                context.forget(&(fleet.namespace.unwrap_or_default(), fleet.name));
+                context.take_leave(&(fleet.namespace.unwrap_or_default(), fleet.name)).await;
             }
-            future::ready(())
         })
         .await;
 }
@@ -110,6 +112,7 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
         return Ok(Action::await_change());
     }
     let dispatcher = context.latest(&key, dispatcher);
+    context.memory().known.insert(key.clone(), dispatcher.object_ref(&()));
     let now = clock::now();
     let intent = match FleetIntent::parse(&dispatcher, &context.defaults) {
         Ok(intent) => intent,
@@ -179,13 +182,18 @@ impl Context {
         self.memory().failures.remove(key);
     }
 
-    fn forget(&self, key: &Key) {
-        let mut memory = self.memory();
-        memory.failures.remove(key);
-        if memory.written.remove(key).is_some() {
-            tracing::info!(namespace = key.0, fleet = key.1, "gone; its volumes are kept");
-        }
+    /// A fleet is gone: what is remembered of it goes too, and what stays of it is told.
+    async fn take_leave(&self, key: &Key) {
+        let known = {
+            let mut memory = self.memory();
+            memory.failures.remove(key);
+            memory.written.remove(key);
+            memory.known.remove(key)
+        };
         self.metrics.fleet_gone(&key.0, &key.1);
+        if let Some(fleet) = known {
+            farewell(&self.voice, &fleet, &kept_claims(&self.sources, &key.0, &key.1)).await;
+        }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -158,7 +158,7 @@ pub struct Queue {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Region {
-    /// The region's name. Its shards run on nodes with the label topology.kubernetes.io/region=<name>, unless
+    /// The region's name. Its shards run on nodes whose label topology.kubernetes.io/region has this value, unless
     /// nodeSelector says otherwise. Example: eu-west
     #[schemars(length(max = 20))]
     #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]{0,18}[a-z0-9])?$') && self != 'any'")
@@ -177,7 +177,7 @@ pub struct Region {
     #[serde(default)]
     pub shards: Shards,
 
-    /// Labels of the nodes that the region's shards run on, instead of topology.kubernetes.io/region=<name>.
+    /// Labels of the nodes that the region's shards run on, instead of topology.kubernetes.io/region.
     /// Example: {"pool": "dispatch-eu"}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]

@@ -58,6 +58,11 @@ pub(crate) fn observe(sources: &Sources, intent: &FleetIntent) -> (FleetSnapshot
     (FleetSnapshot { regions }, inventory)
 }
 
+/// The volume claims that a fleet leaves behind, by name.
+pub(crate) fn kept_claims(sources: &Sources, namespace: &str, fleet: &str) -> Vec<String> {
+    sources.caches.claims(namespace, fleet).iter().map(|claim| claim.name_any()).collect()
+}
+
 fn region_of(object: &impl Resource) -> Option<String> {
     object.labels().get(names::REGION_LABEL).cloned()
 }

@@ -47,6 +47,19 @@ pub(super) fn events(
     events
 }
 
+/// What stays of a fleet that is gone. At most the first ten claims by name: an event's text is short.
+pub(super) fn farewell(fleet: &str, claims: &[String]) -> Event {
+    let more = if claims.len() > 10 { ", …" } else { "" };
+    let named = claims.iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let label = names::FLEET_LABEL;
+    let note = format!(
+        "{} volume claims are kept, because they may hold events: {named}{more}; an EventDispatcher of the same name \
+         takes them up again, and kubectl delete pvc -l {label}={fleet} deletes them",
+        claims.len()
+    );
+    event(EventType::Normal, "VolumesKept", note, "Delete")
+}
+
 fn of_region(dispatcher: &EventDispatcher, region: &RegionStatus) -> Event {
     let type_ = match region.reason.as_str() {
         "Serving" | "OutOfService" | "Draining" | "Leaving" | "RollingOut" | "Starting" => EventType::Normal,

@@ -10,8 +10,9 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::{Event, Recorder, Reporter};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use thiserror::Error;
 
@@ -80,14 +81,26 @@ pub(crate) async fn report(
     // The status first: an event about what then fails to be written would be told again with the next try.
     let written = write_status(&voice.client, dispatcher, &new).await?;
     for event in events::events(dispatcher, &old, &new) {
-        let published =
-            tokio::time::timeout(TIMEOUT, voice.recorder.publish(&event, &dispatcher.object_ref(&()))).await;
-        if let Ok(Err(error)) = published {
-            // An event is a courtesy; the status says the same.
-            tracing::warn!(%error, reason = event.reason, "could not publish an event");
-        }
+        publish(voice, &event, &dispatcher.object_ref(&())).await;
     }
     Ok(Some(written))
+}
+
+/// Tells what stays of a fleet that is gone: its volumes, which may hold events.
+pub(crate) async fn farewell(voice: &Voice, fleet: &ObjectReference, claims: &[String]) {
+    let name = fleet.name.as_deref().unwrap_or_default();
+    tracing::info!(namespace = fleet.namespace, fleet = name, ?claims, "the fleet is gone; its volumes are kept");
+    if !claims.is_empty() {
+        publish(voice, &events::farewell(name, claims), fleet).await;
+    }
+}
+
+/// An event is a courtesy: what it says is in the status or the log too.
+async fn publish(voice: &Voice, event: &Event, about: &ObjectReference) {
+    let published = tokio::time::timeout(TIMEOUT, voice.recorder.publish(event, about)).await;
+    if let Ok(Err(error)) = published {
+        tracing::warn!(%error, reason = event.reason, "could not publish an event");
+    }
 }
 
 async fn write_status(

@@ -206,6 +206,17 @@ fn events_are_for_transitions_only() {
 }
 
 #[test]
+fn a_fleet_that_is_gone_is_announced_with_its_volumes() {
+    let claims = ["log-orders-eu-west-0".to_owned(), "log-orders-us-east-0".to_owned()];
+    let note = events::farewell("orders", &claims).note.unwrap();
+    let start = "2 volume claims are kept, because they may hold events: log-orders-eu-west-0, log-orders-us-east-0;";
+    assert!(note.starts_with(start), "{note}");
+    assert!(note.ends_with("kubectl delete pvc -l signalbox.dev/fleet=orders deletes them"), "{note}");
+    let many = vec!["log-orders-eu-west-0".to_owned(); 2048];
+    assert!(events::farewell("orders", &many).note.unwrap().len() < 1024);
+}
+
+#[test]
 fn a_region_that_is_gone_is_announced_with_what_is_kept() {
     let before = status_of(&settled());
     let mut situation = settled();

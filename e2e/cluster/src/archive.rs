@@ -13,6 +13,18 @@ use crate::tools::hex;
 ///
 /// It is taken from the archive's table of contents, which holds the digests of all else.
 pub(crate) fn identity(archive: &Path) -> Result<String> {
+    let mut contents = contents(archive)?;
+    contents.sort();
+    let mut hash = Sha256::new();
+    for (path, content) in contents {
+        hash.update(format!("{path} {}\n", content.len()));
+        hash.update(content);
+    }
+    Ok(hex(&hash.finalize()))
+}
+
+/// An archive's table of contents, by file: that of the Open Container Initiative, that of Docker, or both.
+pub(crate) fn contents(archive: &Path) -> Result<Vec<(String, Vec<u8>)>> {
     let file = File::open(archive).with_context(|| format!("cannot open the image archive {}", archive.display()))?;
     let mut contents = Vec::new();
     let mut tar = tar::Archive::new(file);
@@ -29,13 +41,7 @@ pub(crate) fn identity(archive: &Path) -> Result<String> {
     if contents.is_empty() {
         bail!("{} is not an image archive: it holds neither index.json nor manifest.json", archive.display());
     }
-    contents.sort();
-    let mut hash = Sha256::new();
-    for (path, content) in contents {
-        hash.update(format!("{path} {}\n", content.len()));
-        hash.update(content);
-    }
-    Ok(hex(&hash.finalize()))
+    Ok(contents)
 }
 
 #[cfg(test)]

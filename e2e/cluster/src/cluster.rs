@@ -160,8 +160,9 @@ impl Cluster {
             existing::check_regions(&self.nodes)?;
         }
         match &self.backend {
-            Backend::Kind(kind) if !ready => kind.plug(&self.nodes.iter().collect::<Vec<_>>(), true).await?,
-            Backend::Existing | Backend::Kind(_) => {}
+            Backend::Existing => {}
+            // Also if all are Ready: a node that was cut off a moment ago still counts as that.
+            Backend::Kind(kind) => kind.plug(&self.nodes.iter().collect::<Vec<_>>(), true).await?,
             Backend::Namespaces(namespaces) => namespaces.plug_all().await?,
         }
         if !ready {

@@ -1,14 +1,14 @@
 //! A cluster made by kind, where a Docker daemon answers. The path is short on purpose: create, load images.
 
 mod config;
+mod images;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, ensure};
 use futures::future::try_join_all;
 
-use crate::archive;
 use crate::command;
 use crate::nodes::Node;
 use crate::place::Place;
@@ -17,8 +17,8 @@ use crate::tools::{Tool, Tools};
 
 /// The environment variable with the node image to use instead of kind's own choice.
 const NODE_IMAGE: &str = "SIGNALBOX_KIND_NODE_IMAGE";
-/// Where a node keeps its routes while it is cut off.
-const SAVED_ROUTES: &str = "/signalbox-routes";
+/// Where a node keeps its routes while it is cut off; in memory, as they do not outlive its network either.
+const SAVED_ROUTES: &str = "/run/signalbox-routes";
 
 /// Why it cannot be had here, in a sentence.
 pub(crate) async fn unavailable(tools: &Tools) -> Option<String> {
@@ -75,7 +75,7 @@ impl Kind {
         if let Some(image) = std::env::var_os(NODE_IMAGE).filter(|image| !image.is_empty()) {
             create.arg("--image").arg(image);
         }
-        progress.during(command::output(&mut create, None)).await?;
+        progress.during(command::output(&mut create, None)).await.map_err(name_the_remedy)?;
         // kind waits for the control plane only; a node image has a kubectl that may ask about the others.
         progress.step("waiting for the nodes to be Ready");
         let control_plane = format!("{}-control-plane", place.name());
@@ -89,8 +89,9 @@ impl Kind {
 
     /// Deletes the cluster that was made here under this name, if any.
     pub(crate) async fn remove(place: &Place, tools: &Tools) -> Result<()> {
-        let program = tools.program(&Tool::KIND)?;
-        let mut delete = command::command(program);
+        // The cluster may have been made by another version, whose program is not the one to use now.
+        tools.ensure(&[Tool::KIND], &Progress::new(false)).await?;
+        let mut delete = command::command(tools.program(&Tool::KIND)?);
         delete.args(["delete", "cluster", "--name", place.name(), "--kubeconfig"]).arg(place.kubeconfig());
         command::output(&mut delete, None).await?;
         std::fs::remove_dir_all(place.dir()).with_context(|| format!("cannot remove {}", place.dir().display()))?;
@@ -107,24 +108,25 @@ impl Kind {
         self.startup
     }
 
-    /// Loads an image archive on every node, once.
+    /// Loads an image archive, unless every node has its images already.
     pub(crate) async fn load_image(&self, archive: &Path) -> Result<()> {
-        let loaded = self.place.dir().join("images").join(archive::identity(archive)?);
-        if loaded.exists() {
+        let wanted = images::of(archive)?;
+        let nodes = command::run(&self.program, &["get", "nodes", "--name", self.place.name()]).await?;
+        let lists = try_join_all(nodes.lines().map(images::list)).await?;
+        if !wanted.is_empty() && lists.iter().all(|list| images::are_in(list, &wanted)) {
             return Ok(());
         }
         let mut load = command::command(&self.program);
         load.args(["load", "image-archive", "--name", self.place.name()]).arg(archive);
         command::output(&mut load, None).await?;
-        std::fs::create_dir_all(self.place.dir().join("images"))?;
-        std::fs::write(loaded, "").context("cannot remember the image")
+        Ok(())
     }
 
     /// Takes nodes off the network, or puts them back with the routes they had.
     pub(crate) async fn plug(&self, nodes: &[&Node], plugged: bool) -> Result<()> {
         let script = if plugged {
             format!(
-                "if [ -e {SAVED_ROUTES} ]; then ip link set eth0 up; ip -4 route restore < {SAVED_ROUTES}; rm {SAVED_ROUTES}; fi"
+                "if [ -e {SAVED_ROUTES} ]; then ip link set eth0 up && ip -4 route restore < {SAVED_ROUTES} && rm {SAVED_ROUTES}; fi"
             )
         } else {
             // A node that is cut off already has no routes left to save.
@@ -144,13 +146,24 @@ impl Kind {
         Ok(())
     }
 
-    /// Has kind write the logs of all nodes to `into`.
+    /// Has kind write the logs of all nodes to `into`, and says in a file there what kind could not get.
     pub(crate) async fn export_logs(&self, into: &Path) -> Result<()> {
         let mut export = command::command(&self.program);
         export.args(["export", "logs", "--name", self.place.name()]).arg(into);
-        command::output(&mut export, None).await?;
+        if let Err(error) = command::output(&mut export, None).await {
+            std::fs::create_dir_all(into)?;
+            std::fs::write(into.join("incomplete.txt"), format!("{error:#}\n"))?;
+        }
         Ok(())
     }
+}
+
+/// kind names the image that Docker could not pull; that another may be used, only we know.
+fn name_the_remedy(error: Error) -> Error {
+    if error.to_string().contains("failed to pull image") {
+        return error.context(format!("there is no node image: set {NODE_IMAGE} to one that Docker has or can pull"));
+    }
+    error
 }
 
 fn marker(place: &Place) -> PathBuf {
@@ -164,4 +177,18 @@ fn startup_file(place: &Place) -> PathBuf {
 
 async fn known(program: &Path, name: &str) -> Result<bool> {
     Ok(command::run(program, &["get", "clusters"]).await?.lines().any(|line| line == name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_image_that_cannot_be_pulled_is_an_error_that_says_what_to_set() {
+        let unpulled = anyhow::anyhow!("`kind`: ERROR: failed to create cluster: failed to pull image \"a:1\"");
+        let said = format!("{:#}", name_the_remedy(unpulled));
+        assert!(said.contains(NODE_IMAGE) && said.contains("a:1"), "{said}");
+        let other = name_the_remedy(anyhow::anyhow!("`kind`: ERROR: failed to init node"));
+        assert_eq!(format!("{other:#}"), "`kind`: ERROR: failed to init node");
+    }
 }

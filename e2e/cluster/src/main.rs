@@ -153,8 +153,9 @@ fn describe(cluster: &Cluster) -> Result<()> {
     let mut out = std::io::stdout();
     let startup = cluster.startup().as_secs_f64();
     writeln!(out, "{} nodes ({}), Ready {startup:.1} s after the start:", cluster.nodes().len(), cluster.source())?;
+    let widest = cluster.nodes().iter().map(|node| node.name.len()).max().unwrap_or_default();
     for node in cluster.nodes() {
-        writeln!(out, "  {:<12} {}", node.name, node.region)?;
+        writeln!(out, "  {:<widest$}  {}", node.name, node.region)?;
     }
     writeln!(out, "kubectl: {}", cluster.kubectl_path().display())?;
     writeln!(out, "helm: {}", cluster.helm_path().display())?;

@@ -1,7 +1,7 @@
 //! Container images without a container engine.
 //!
 //! [`build`] compiles the operator and the dispatcher as static programs and writes one archive for each.
-//! [`archive`] is its last step on its own: a pure function from a program to the bytes of an image, for whoever needs
+//! [`archive()`] is its last step on its own: a pure function from a program to the bytes of an image, for whoever needs
 //! an image of another program.
 //!
 //! This crate may run `cargo`, `rustc` and `git`, and write into the target directory and the folder it is given.

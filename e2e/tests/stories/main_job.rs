@@ -7,8 +7,10 @@ use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
+use kube::api::ListParams;
 use signalbox_e2e::{Fleet, FleetSpec, Load, SinkSpec, Sinks, eventually};
 
 use crate::theatre::Act;
@@ -75,6 +77,12 @@ pub(crate) async fn story(act: Act) -> Result<()> {
         left.extend(scene.names::<PodDisruptionBudget>(OF_FLEET).await?);
         ensure!(left.is_empty(), "{left:?}");
         Ok(Some(()))
+    })
+    .await?;
+    eventually("what is kept is told", LIMIT, async || {
+        let events = scene.api::<Event>().list(&ListParams::default()).await?;
+        let told = events.iter().find(|event| event.reason.as_deref() == Some("VolumesKept"));
+        Ok(told.and_then(|event| event.note.clone()).filter(|note| claims.iter().all(|claim| note.contains(claim))))
     })
     .await?;
     let kept: BTreeSet<_> = scene.names::<PersistentVolumeClaim>(OF_FLEET).await?.into_iter().collect();
