@@ -1,4 +1,5 @@
-//! Reads the sources and fails on what the table in `lib.rs` does not allow: the architecture as a test.
+//! Reads the sources of the workspace and fails on what the tables in `src/lib.rs` and `dispatcher/src/lib.rs` do not
+//! allow: the architecture as a test.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,6 +29,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("lib", &[]),
 ];
 
+/// The same for the dispatcher: `serve`, `sink` and `load` meet over HTTP only.
+const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
+    ("event", &[]),
+    ("random", &[]),
+    ("output", &[]),
+    ("server", &["random"]),
+    ("serve", &["event", "server", "random", "output"]),
+    ("sink", &["event", "server", "random", "output"]),
+    ("load", &["random", "output"]),
+    ("main", &[]),
+    ("lib", &[]),
+];
+
+/// Where sources are.
+const FOLDERS: &[&str] =
+    &["src", "dispatcher/src", "dispatcher/contract/src", "e2e/src", "e2e/cluster/src", "e2e/images/src"];
+
 /// Words that must not occur in the code of a room, and why.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("api", &["async ", "tokio", "Client", "tracing", "Timestamp::now"], "a leaf of types"),
@@ -55,12 +73,17 @@ struct Source {
     test: bool,
 }
 
-fn sources() -> Vec<Source> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// The sources in one folder of the workspace.
+fn sources(folder: &str) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut paths = Vec::new();
     collect(&root, &mut paths);
     paths.sort();
     paths.iter().map(|path| read(&root, path)).collect()
+}
+
+fn all_sources() -> impl Iterator<Item = Source> {
+    FOLDERS.iter().flat_map(|folder| sources(folder))
 }
 
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
@@ -88,25 +111,36 @@ fn read(root: &Path, path: &Path) -> Source {
         room: first.trim_end_matches(".rs").to_owned(),
         code,
         first_line: text.lines().next().unwrap_or_default().to_owned(),
-        test: ["tests", "laws", "fixtures", "tidy"].contains(&name.as_str()),
+        test: ["tests", "laws", "fixtures", "tidy", "conformance", "memory"].contains(&name.as_str()),
     }
 }
 
-/// The paths after `crate::` in the code, two segments deep.
+/// The paths after `crate::` in the code, two segments deep; of `crate::{a, b}`, each.
 fn imports(code: &str) -> Vec<String> {
-    code.match_indices("crate::")
-        .map(|(at, _)| {
-            let rest = &code[at + "crate::".len()..];
-            let path: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
+    let paths = code.match_indices("crate::").flat_map(|(at, _)| {
+        let rest = &code[at + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => group.split('}').next().unwrap_or_default().split(',').map(str::trim).collect(),
+            None => vec![rest],
+        }
+    });
+    paths
+        .map(|path| {
+            let path: String = path.chars().take_while(|c| c.is_alphanumeric() || *c == '_' || *c == ':').collect();
             path.split("::").filter(|part| !part.is_empty()).take(2).collect::<Vec<_>>().join("::")
         })
         .collect()
 }
 
 #[test]
-fn rooms_import_only_what_the_table_allows() {
-    let allowed: BTreeMap<_, _> = ALLOWED.iter().copied().collect();
-    for source in sources().iter().filter(|source| !source.test) {
+fn imports_are_found_alone_and_in_groups() {
+    let code = "use crate::fleet::{A, B}; use crate::{output, random::next};";
+    assert_eq!(imports(code), ["fleet", "output", "random::next"]);
+}
+
+fn check_imports(folder: &str, table: &[(&str, &[&str])]) {
+    let allowed: BTreeMap<_, _> = table.iter().copied().collect();
+    for source in sources(folder).iter().filter(|source| !source.test) {
         let rooms = allowed.get(source.room.as_str());
         let rooms =
             rooms.unwrap_or_else(|| panic!("{}: add the room {} to the table", source.path.display(), source.room));
@@ -119,8 +153,18 @@ fn rooms_import_only_what_the_table_allows() {
 }
 
 #[test]
+fn rooms_import_only_what_the_table_allows() {
+    check_imports("src", ALLOWED);
+}
+
+#[test]
+fn the_dispatchers_parts_do_not_know_of_each_other() {
+    check_imports("dispatcher/src", ALLOWED_IN_DISPATCHER);
+}
+
+#[test]
 fn rooms_keep_to_their_power() {
-    for source in sources().iter().filter(|source| !source.test) {
+    for source in sources("src").iter().filter(|source| !source.test) {
         for (room, words, why) in FORBIDDEN.iter().filter(|(room, ..)| *room == source.room) {
             for word in *words {
                 assert!(
@@ -135,7 +179,7 @@ fn rooms_keep_to_their_power() {
 
 #[test]
 fn the_clock_is_read_in_one_place() {
-    for source in sources().iter().filter(|source| !source.test && source.room != "clock") {
+    for source in sources("src").iter().filter(|source| !source.test && source.room != "clock") {
         assert!(!source.code.contains("Timestamp::now"), "{}: use clock.rs", source.path.display());
         assert!(!source.code.contains("SystemTime"), "{}: use clock.rs", source.path.display());
     }
@@ -143,14 +187,14 @@ fn the_clock_is_read_in_one_place() {
 
 #[test]
 fn every_file_says_what_it_is() {
-    for source in sources() {
+    for source in all_sources() {
         assert!(source.first_line.starts_with("//! "), "{}: begin with a //! line", source.path.display());
     }
 }
 
 #[test]
 fn no_file_grows_beyond_one_concept() {
-    for source in sources().iter().filter(|source| !source.test) {
+    for source in all_sources().filter(|source| !source.test) {
         let lines = source.code.lines().count();
         assert!(lines <= MAX_LINES, "{}: {lines} lines; split it", source.path.display());
     }
@@ -158,7 +202,7 @@ fn no_file_grows_beyond_one_concept() {
 
 #[test]
 fn reconcile_reads_as_a_table_of_contents() {
-    let sources = sources();
+    let sources = sources("src");
     let controller = sources.iter().find(|source| source.room == "controller").unwrap();
     let body = controller.code.split("async fn reconcile(").nth(1).unwrap();
     let lines = body.split("\n}").next().unwrap().lines().count();

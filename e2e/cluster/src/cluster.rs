@@ -275,8 +275,9 @@ impl Cluster {
     /// The file with one line per request that the API server has answered, where there is one.
     pub fn audit_log(&self) -> Option<&Path> {
         match &self.backend {
+            Backend::Kind(kind) => Some(kind.audit_log()),
             Backend::Namespaces(namespaces) => Some(namespaces.audit_log()),
-            Backend::Existing | Backend::Kind(_) => None,
+            Backend::Existing => None,
         }
     }
 

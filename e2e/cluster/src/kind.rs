@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Error, Result, ensure};
 use futures::future::try_join_all;
 
+use crate::audit;
 use crate::command;
 use crate::nodes::Node;
 use crate::place::Place;
@@ -37,6 +38,7 @@ pub(crate) struct Kind {
     place: Place,
     program: PathBuf,
     startup: Duration,
+    audit_log: PathBuf,
 }
 
 impl Kind {
@@ -45,7 +47,7 @@ impl Kind {
         let startup = std::fs::read_to_string(startup_file(place)).ok()?.trim().parse().ok()?;
         let program = tools.program(&Tool::KIND).ok()?;
         let known = known(&program, place.name()).await.ok()?;
-        known.then(|| Self { place: place.clone(), program, startup: Duration::from_millis(startup) })
+        known.then(|| Self::at(place, program, Duration::from_millis(startup)))
     }
 
     /// Makes a cluster, in place of what may be left of another.
@@ -65,7 +67,8 @@ impl Kind {
         // From here on there may be something to remove.
         std::fs::write(marker(place), "")?;
         let version = command::run("docker", &["info", "--format", "{{.CgroupVersion}}"]).await?;
-        let config = config::prepare(version.trim() == "1")?;
+        prepare_audit(place)?;
+        let config = config::prepare(version.trim() == "1", &audit_dir(place))?;
         let path = place.dir().join("kind-config.yaml");
         std::fs::write(&path, config).with_context(|| format!("cannot write {}", path.display()))?;
         progress.step("creating the cluster with kind");
@@ -84,7 +87,11 @@ impl Kind {
         progress.during(command::run("docker", &[&wait[..], &ready[..]].concat())).await?;
         let startup = begin.elapsed();
         std::fs::write(startup_file(place), startup.as_millis().to_string())?;
-        Ok(Self { place: place.clone(), program, startup })
+        Ok(Self::at(place, program, startup))
+    }
+
+    fn at(place: &Place, program: PathBuf, startup: Duration) -> Self {
+        Self { place: place.clone(), program, startup, audit_log: audit_dir(place).join(config::AUDIT_LOG) }
     }
 
     /// Deletes the cluster that was made here under this name, if any.
@@ -106,6 +113,11 @@ impl Kind {
 
     pub(crate) fn startup(&self) -> Duration {
         self.startup
+    }
+
+    /// The file with one line per request that the API server has answered.
+    pub(crate) fn audit_log(&self) -> &Path {
+        &self.audit_log
     }
 
     /// Loads an image archive, unless every node has its images already.
@@ -168,6 +180,20 @@ fn name_the_remedy(error: Error) -> Error {
 
 fn marker(place: &Place) -> PathBuf {
     place.dir().join("made-by-kind")
+}
+
+/// The directory that the control plane's node shares with the machine.
+fn audit_dir(place: &Place) -> PathBuf {
+    place.dir().join("audit")
+}
+
+/// The log is made here, and so is ours to read: made by the API server, it would be root's alone.
+fn prepare_audit(place: &Place) -> Result<()> {
+    let dir = audit_dir(place);
+    std::fs::create_dir_all(&dir)
+        .and_then(|()| std::fs::write(dir.join(config::AUDIT_POLICY), audit::POLICY))
+        .and_then(|()| std::fs::write(dir.join(config::AUDIT_LOG), ""))
+        .with_context(|| format!("cannot write to {}", dir.display()))
 }
 
 /// Written last, with the milliseconds it took: a cluster without it was never finished.

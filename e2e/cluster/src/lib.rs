@@ -24,6 +24,7 @@
 //! | `SIGNALBOX_CACHE` | where built programs are kept; `~/.cache/signalbox` if not set |
 
 mod archive;
+mod audit;
 mod choice;
 mod cluster;
 mod command;

@@ -11,6 +11,7 @@ use super::certificates::{ADMINISTRATORS, Authority};
 use super::daemon::{Daemons, Room};
 use super::layout::{API_PORT, API_SERVICE, SERVICES, Subnet};
 use super::network::api_url;
+use crate::audit;
 use crate::command;
 use crate::tools::{Tool, Tools};
 
@@ -48,7 +49,7 @@ impl ControlPlane<'_> {
         self.start("etcd", &self.tools.program(&Tool::ETCD)?, &etcd)?;
 
         let policy = dir.join("audit-policy.yaml");
-        std::fs::write(&policy, AUDIT_POLICY).with_context(|| format!("cannot write {}", policy.display()))?;
+        std::fs::write(&policy, audit::POLICY).with_context(|| format!("cannot write {}", policy.display()))?;
         let (token_key, token_public) = self.authority.token_keys()?;
         let names = [
             "kubernetes",
@@ -94,8 +95,7 @@ impl ControlPlane<'_> {
             "--requestheader-username-headers=X-Remote-User".to_owned(),
             file("audit-policy-file", &policy),
             file("audit-log-path", &audit_log(&self.daemons.place.logs())),
-            // One file, never rotated: whoever reads it reads all of it.
-            "--audit-log-maxsize=100000".to_owned(),
+            format!("--audit-log-maxsize={}", audit::LARGEST),
         ];
         let api = self.start("kube-apiserver", &self.kube("kube-apiserver")?, &args)?;
 
@@ -182,12 +182,3 @@ fn kubeconfigs(path: &Path) -> [String; 3] {
     ["kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"]
         .map(|flag| format!("--{flag}={}", path.display()))
 }
-
-/// Who asked for what, once per request: enough to compare a role with what it was used for.
-const AUDIT_POLICY: &str = "\
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-- level: Metadata
-";
