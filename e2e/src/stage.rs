@@ -31,7 +31,7 @@ pub struct Stage {
 impl Stage {
     /// The images, compiled from this checkout into `target/images`.
     pub fn images() -> Result<Images> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/images-out");
+        let folder = checkout().join("target/images-out");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         signalbox_images::build(&folder, &signalbox_images::Options::default())
     }
@@ -92,7 +92,13 @@ impl Stage {
 
 /// The chart of this checkout.
 fn chart() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/signalbox")
+    checkout().join("charts/signalbox")
+}
+
+/// The folder above this crate's.
+fn checkout() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here)
 }
 
 async fn client(kubeconfig: &Path) -> Result<Client> {

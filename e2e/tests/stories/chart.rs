@@ -53,7 +53,29 @@ pub(crate) async fn renders(act: Act) -> Result<()> {
     Ok(())
 }
 
-/// The last story: it takes the operator away.
+/// After the operator for all namespaces is gone: one for a single namespace, by a Role.
+pub(crate) async fn namespaced(act: Act) -> Result<()> {
+    let Act { scene, cluster, regions, .. } = act;
+    let (chart, namespaces) = (chart()?, format!("watchNamespaces={{{}}}", scene.namespace));
+    let settings = ["--set", &namespaces, "--set", "crds.enabled=false", "--wait", "--timeout", "120s"];
+    let install = [&["upgrade", "--install", "signalbox", &chart, "--namespace", NAMESPACE], &settings[..]].concat();
+    cluster.helm(&install).await?;
+    let played = async {
+        let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
+        let mut spec = FleetSpec::new("orders", &regions, 1, &sinks);
+        Fleet::apply(&scene, &spec).await?.ready().await?;
+        spec.regions.truncate(1);
+        let fleet = Fleet::apply(&scene, &spec).await?;
+        let status = fleet.ready().await?;
+        ensure!(status.regions.len() == 1, "{:?}", status.regions);
+        Ok(())
+    };
+    let played = played.await;
+    cluster.helm(&["uninstall", "signalbox", "--namespace", NAMESPACE, "--wait", "--timeout", "120s"]).await?;
+    played
+}
+
+/// It takes the operator away.
 pub(crate) async fn uninstall(act: Act) -> Result<()> {
     let Act { scene, cluster, regions, .. } = act;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;

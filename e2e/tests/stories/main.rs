@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Story::new("a_change_by_hand_is_put_right", ownership::drift),
     ];
     together.extend(manifests::stories());
-    // Those that disturb everybody, one after the other, and last the one that takes the operator away.
+    // Those that disturb everybody, one after the other, and last those that take the operator away.
     let alone: Vec<Story> = vec![
         Story::new("a_new_leader_restarts_no_pod_and_writes_nothing_but_the_lease", operator::new_leader),
         Story::new("a_restart_of_the_operator_writes_nothing_but_the_lease", operator::restart),
@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Story::new("the_operator_may_do_what_it_does_and_no_more", rights::story),
         Story::new("the_chart_refuses_bad_values_and_renders_what_it_says", chart::renders),
         Story::new("a_fleet_goes_on_without_its_operator_and_survives_its_removal", chart::uninstall),
+        Story::new("an_operator_for_one_namespace_needs_no_more_than_a_role", chart::namespaced),
     ];
 
     let names: Vec<_> = together.iter().chain(&alone).map(Story::name).collect();
