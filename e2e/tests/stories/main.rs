@@ -30,7 +30,6 @@ fn main() -> ExitCode {
     // Those that disturb nobody, side by side.
     let mut together: Vec<Story> = vec![
         Story::new("the_main_job_from_manifest_to_deletion_loses_nothing", main_job::story),
-        Story::new("twenty_idle_fleets_cost_the_api_server_nothing", idle::story),
         Story::new("a_shard_goes_only_after_it_has_delivered_what_it_holds", draining::fewer_shards),
         Story::new("a_region_goes_only_after_it_has_delivered_what_it_holds", draining::fewer_regions),
         Story::new("sinks_in_trouble_are_named_and_disturb_no_other", sinks::story),
@@ -43,6 +42,7 @@ fn main() -> ExitCode {
     together.extend(manifests::stories());
     // Those that disturb everybody, one after the other, and last those that take the operator away.
     let alone: Vec<Story> = vec![
+        Story::new("twenty_idle_fleets_cost_the_api_server_nothing", idle::story),
         Story::new("a_new_leader_restarts_no_pod_and_writes_nothing_but_the_lease", operator::new_leader),
         Story::new("a_restart_of_the_operator_writes_nothing_but_the_lease", operator::restart),
         Story::new("a_region_that_is_cut_off_and_brought_back_loses_nothing", network::story),
