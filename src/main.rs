@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -50,8 +51,19 @@ struct Run {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+async fn main() -> ExitCode {
+    match execute(Arguments::parse().command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line: it is what the pod's status quotes. Where even that cannot be written, the exit code is left.
+            let _ = writeln!(std::io::stderr(), "signalbox: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Crd => {
             let yaml = serde_yaml::to_string(&signalbox::api::crd())?;
             std::io::stdout().write_all(yaml.as_bytes()).context("cannot print the CRD")

@@ -77,7 +77,7 @@ pub(crate) async fn play(
 
     let scene = Scene::open(&stage, NAMESPACE).await?;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
-    steps.done("sinks", format!("one in each region, {}", sinks.uri()));
+    steps.done("sinks", format!("one in each region: {}", regions.join(", ")));
 
     let fleet = Fleet::apply(&scene, &FleetSpec::new(FLEET, &regions, 2, &sinks)).await?;
     let status = fleet.ready().await?;
