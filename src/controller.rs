@@ -106,7 +106,7 @@ pub(crate) async fn run(
 }
 
 async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> Result<Action, Error> {
-    let key = (dispatcher.namespace().unwrap_or_default(), dispatcher.name_any());
+    let key = key_of(&dispatcher);
     if dispatcher.metadata.deletion_timestamp.is_some() {
         // Kubernetes deletes what we own; making it anew would only be in the way.
         return Ok(Action::await_change());
@@ -136,7 +136,7 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature is the applier's")]
 fn error_policy(dispatcher: Arc<EventDispatcher>, error: &Error, context: Arc<Context>) -> Action {
-    let key = (dispatcher.namespace().unwrap_or_default(), dispatcher.name_any());
+    let key = key_of(&dispatcher);
     context.metrics.reconciled(error.category());
     let mut memory = context.memory();
     let failures = memory.failures.entry(key).or_default();
@@ -144,6 +144,10 @@ fn error_policy(dispatcher: Arc<EventDispatcher>, error: &Error, context: Arc<Co
     let wait = FIRST_RETRY.saturating_mul(1 << (*failures - 1).min(16)).min(LAST_RETRY);
     tracing::warn!(namespace = dispatcher.namespace(), fleet = dispatcher.name_any(), %error, ?wait, "trying again");
     Action::requeue(wait)
+}
+
+fn key_of(dispatcher: &EventDispatcher) -> Key {
+    (dispatcher.namespace().unwrap_or_default(), dispatcher.name_any())
 }
 
 impl Context {

@@ -22,7 +22,7 @@ pub mod writes;
 
 pub use fleet::{Fleet, FleetSpec, SinkSpec};
 pub use load::{Load, LoadResult};
-pub use scene::Scene;
+pub use scene::{Scene, restarts};
 pub use sinks::{Receipts, Sinks, Tally};
 pub use stage::{NAMESPACE, Stage};
 pub use wait::eventually;

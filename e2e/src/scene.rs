@@ -11,6 +11,12 @@ use serde::de::DeserializeOwned;
 
 use crate::{Stage, eventually};
 
+/// How often the containers of a pod were started again.
+pub fn restarts(pod: &Pod) -> i32 {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    statuses.map(|status| status.restart_count).sum()
+}
+
 /// A namespace on a stage.
 #[derive(Clone)]
 pub struct Scene {

@@ -29,7 +29,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// The images, compiled from this checkout into `target/images`.
+    /// The images, compiled from this checkout, in `target/images-out`.
     pub fn images() -> Result<Images> {
         let folder = checkout().join("target/images-out");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -55,10 +55,7 @@ impl Region<'_> {
         }
         let silent: Vec<_> = self.silent().collect();
         if let Some(first) = silent.first() {
-            let others = match silent.len() {
-                1 => String::new(),
-                many => format!(", and {} like it", many - 1),
-            };
+            let others = others_like_it(silent.len());
             let message = format!("{} ready; what it holds is not known of {first}{others}", plural_of(wanted));
             return (RegionReason::ReportsMissing, message);
         }
@@ -72,15 +69,14 @@ impl Region<'_> {
     }
 
     fn unsettled(&self, wanted: u32) -> (RegionReason, String) {
-        let ready = self.seen.shards.iter().filter(|(ordinal, shard)| **ordinal < wanted && shard.is_serving()).count();
+        let ready = self.seen.serving_below(wanted);
         let count = format!("{ready} of {} ready", plural_of(wanted));
         if let Some((ordinal, trouble)) = self.trouble() {
             return (reason_of(trouble.kind), format!("{count}; {}", self.describe(ordinal, trouble)));
         }
         let set = names::region(&self.intent.name, self.name);
-        let all_ready = usize::try_from(wanted) == Ok(ready);
         match self.seen.rollout {
-            Some(rollout) if !rollout.complete && (rollout.replaces || all_ready) => {
+            Some(rollout) if !rollout.complete && (rollout.replaces || ready == wanted) => {
                 let updated = rollout.updated;
                 (
                     RegionReason::RollingOut,
@@ -125,11 +121,8 @@ impl Region<'_> {
             HeldBy::NotQuietYet => "producers to move on".to_owned(),
             HeldBy::Unknown => "its report, because it may hold events".to_owned(),
         };
-        let more = match self.shards.held.len() {
-            1 => String::new(),
-            many => format!(", and {} like it", many - 1),
-        };
-        format!("{why}; Pod {pod} waits for {waits}{more}")
+        let others = others_like_it(self.shards.held.len());
+        format!("{why}; Pod {pod} waits for {waits}{others}")
     }
 
     fn silent(&self) -> impl Iterator<Item = String> {
@@ -158,6 +151,11 @@ fn reason_of(kind: TroubleKind) -> RegionReason {
         TroubleKind::Crashing => RegionReason::Crashing,
         TroubleKind::ContainerRejected => RegionReason::ContainerRejected,
     }
+}
+
+/// What follows the first of `count`, of which the rest are in the same way.
+fn others_like_it(count: usize) -> String {
+    if count <= 1 { String::new() } else { format!(", and {} like it", count - 1) }
 }
 
 fn plural_of(shards: u32) -> String {

@@ -90,12 +90,8 @@ fn plan_region(
     };
     let target = wanted.map_or(0, |region| region.shards);
     let endpoints = endpoints(intent, name, seen, target, places);
-    let ready_below = |limit: u32| {
-        let serving = seen.shards.iter().filter(|(ordinal, shard)| **ordinal < limit && shard.is_serving()).count();
-        u32::try_from(serving).unwrap_or(u32::MAX)
-    };
     let settled = standing == Standing::Stays
-        && ready_below(target) == target
+        && seen.serving_below(target) == target
         && seen.rollout.is_some_and(|rollout| rollout.complete && rollout.replicas >= target);
     let explanation = explain::explain(&explain::Region { intent, name, wanted, seen, shards, standing, settled, now });
     RegionPlan {
@@ -104,7 +100,7 @@ fn plan_region(
         weight: wanted.map_or(0, |region| region.weight),
         wanted: target,
         replicas: shards.replicas,
-        ready: ready_below(shards.replicas),
+        ready: seen.serving_below(shards.replicas),
         endpoints,
         share_percent: 0,
         settled,

@@ -147,6 +147,14 @@ impl<T> Observation<T> {
     }
 }
 
+impl RegionSnapshot {
+    /// How many of the shards with an ordinal below `limit` a producer can be sent to.
+    pub fn serving_below(&self, limit: u32) -> u32 {
+        let serving = self.shards.range(..limit).filter(|(_, shard)| shard.is_serving()).count();
+        u32::try_from(serving).unwrap_or(u32::MAX)
+    }
+}
+
 impl ShardSnapshot {
     /// Whether a producer can be sent here.
     pub fn is_serving(&self) -> bool {

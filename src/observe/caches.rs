@@ -3,7 +3,6 @@
 //! What a watch sees is kept in a store, and the fleet that it belongs to is poked.
 
 use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, pin_mut};
@@ -131,6 +130,23 @@ where
     objects
 }
 
+/// What can be watched: any kind of object that lives in a namespace.
+trait Watched:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+{
+}
+
+impl<K> Watched for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
+{
+}
+
 struct Starter<'a> {
     client: &'a Client,
     scope: &'a Scope,
@@ -140,30 +156,11 @@ struct Starter<'a> {
 }
 
 impl Starter<'_> {
-    fn watch_ours<K>(&mut self) -> Store<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-    {
+    fn watch_ours<K: Watched>(&mut self) -> Store<K> {
         self.watch(watcher::Config::default().labels(&names::managed_selector()), fleet_of)
     }
 
-    fn watch<K>(&mut self, config: watcher::Config, fleet_of: fn(&K) -> Poke) -> Store<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-            + Clone
-            + Debug
-            + DeserializeOwned
-            + Send
-            + Sync
-            + 'static,
-        K::DynamicType: Eq + Hash,
-    {
+    fn watch<K: Watched>(&mut self, config: watcher::Config, fleet_of: fn(&K) -> Poke) -> Store<K> {
         let api: Api<K> = match self.scope {
             Scope::Cluster => Api::all(self.client.clone()),
             Scope::Namespace(namespace) => Api::namespaced(self.client.clone(), namespace),

@@ -14,13 +14,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::api::SinkStatus;
-use crate::fleet::{FleetPlan, RegionReason, SpecError, Standing};
+use crate::fleet::{FleetPlan, RegionPlan, RegionReason, SpecError, Standing};
 use crate::manifests::{Applied, ApplyFailure};
 
 const READY: &str = "Ready";
 const RECONCILING: &str = "Reconciling";
-const STALLED: &str = "Stalled";
-const SINKS_HEALTHY: &str = "SinksHealthy";
+pub(super) const STALLED: &str = "Stalled";
+pub(super) const SINKS_HEALTHY: &str = "SinksHealthy";
 
 /// A condition without its times.
 struct Draft {
@@ -83,7 +83,7 @@ fn ready(plan: &FleetPlan, applied: &Applied) -> Draft {
         return Draft { type_: READY, status: "False", reason: RegionReason::RollingOut.as_str().to_owned(), message };
     }
     // Nothing is wrong, but there may be something to know.
-    let noted = |region: &&crate::fleet::RegionPlan| {
+    let noted = |region: &&RegionPlan| {
         !matches!(region.reason, RegionReason::Serving | RegionReason::OutOfService)
             && region.standing != Standing::Gone
     };
@@ -100,9 +100,8 @@ fn ready(plan: &FleetPlan, applied: &Applied) -> Draft {
 
 fn reconciling(plan: &FleetPlan, applied: &Applied, ready: &Draft) -> Draft {
     let failures = &applied.failures;
-    let unfinished = |region: &crate::fleet::RegionPlan| {
-        region.standing != Standing::Stays || !region.settled || region.replicas != region.wanted
-    };
+    let unfinished =
+        |region: &RegionPlan| region.standing != Standing::Stays || !region.settled || region.replicas != region.wanted;
     let stalled = failures.iter().any(|failure| failure.needs_a_hand);
     let busy =
         !stalled && (!failures.is_empty() || !applied.changed_sets.is_empty() || plan.regions.iter().any(unfinished));

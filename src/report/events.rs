@@ -5,7 +5,19 @@ use kube::ResourceExt as _;
 use kube::runtime::events::{Event, EventType};
 
 use crate::api::{EventDispatcher, EventDispatcherStatus, RegionStatus};
-use crate::fleet::names;
+use crate::fleet::{RegionReason, names};
+
+use super::conditions::{SINKS_HEALTHY, STALLED};
+
+/// Reasons that nobody has to do anything about.
+const CALM: [RegionReason; 6] = [
+    RegionReason::Serving,
+    RegionReason::OutOfService,
+    RegionReason::Draining,
+    RegionReason::Leaving,
+    RegionReason::RollingOut,
+    RegionReason::Starting,
+];
 
 /// What everybody who watches would want to hear, in the order of the status.
 pub(super) fn events(
@@ -28,13 +40,13 @@ pub(super) fn events(
             "Remove",
         ));
     }
-    for type_ in ["Stalled", "SinksHealthy"] {
+    for type_ in [STALLED, SINKS_HEALTHY] {
         let status_of = |status: &EventDispatcherStatus| {
             status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
         };
         let (before, after) = (status_of(old), status_of(new));
         let Some(after) = after else { continue };
-        let is_bad = |status: &str| status == if type_ == "Stalled" { "True" } else { "False" };
+        let is_bad = |status: &str| status == if type_ == STALLED { "True" } else { "False" };
         let was_bad = before.is_some_and(|before| is_bad(&before.status));
         if is_bad(&after.status) && !was_bad {
             events.push(event(EventType::Warning, &after.reason, after.message, "Reconcile"));
@@ -61,10 +73,8 @@ pub(super) fn farewell(fleet: &str, claims: &[String]) -> Event {
 }
 
 fn of_region(dispatcher: &EventDispatcher, region: &RegionStatus) -> Event {
-    let type_ = match region.reason.as_str() {
-        "Serving" | "OutOfService" | "Draining" | "Leaving" | "RollingOut" | "Starting" => EventType::Normal,
-        _ => EventType::Warning,
-    };
+    let calm = CALM.iter().any(|reason| reason.as_str() == region.reason);
+    let type_ = if calm { EventType::Normal } else { EventType::Warning };
     let note = format!("region {}: {}", region.name, region.message);
     Event {
         // Events are told apart by what they are related to, not by their text.

@@ -11,7 +11,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
-use signalbox_e2e::{Fleet, FleetSpec, Load, SinkSpec, Sinks, eventually};
+use signalbox_e2e::{Fleet, FleetSpec, Load, SinkSpec, Sinks, eventually, restarts};
 
 use crate::theatre::Act;
 
@@ -39,10 +39,7 @@ pub(crate) async fn story(act: Act) -> Result<()> {
         cluster.kill(&scene.namespace, &victim, "dispatcher").await?;
         eventually("the killed shard is started again", LIMIT, async || {
             let pods = scene.pods(OF_FLEET).await?;
-            let restarted = pods.iter().find(|pod| pod.name_any() == victim).is_some_and(|pod| {
-                let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-                statuses.map(|status| status.restart_count).sum::<i32>() > 0
-            });
+            let restarted = pods.iter().any(|pod| pod.name_any() == victim && restarts(pod) > 0);
             Ok(restarted.then_some(()))
         })
         .await?;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams};
 use kube::{Client, ResourceExt as _};
-use signalbox_e2e::{Fleet, FleetSpec, NAMESPACE, Scene, Sinks, Stage, eventually, writes};
+use signalbox_e2e::{Fleet, FleetSpec, NAMESPACE, Scene, Sinks, Stage, eventually, restarts, writes};
 
 use crate::theatre::Act;
 
@@ -73,9 +73,5 @@ async fn another_leads(stage: &Stage, before: &str) -> Result<()> {
 /// The uid and the restarts of each shard.
 async fn pods(scene: &Scene) -> Result<Vec<(Option<String>, i32)>> {
     let pods = scene.pods("signalbox.dev/fleet=orders").await?;
-    let restarts = |pod: &Pod| {
-        let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-        statuses.map(|status| status.restart_count).sum()
-    };
     Ok(pods.iter().map(|pod| (pod.uid(), restarts(pod))).collect())
 }
