@@ -53,9 +53,10 @@ pub struct Latency {
 }
 
 impl Load {
-    /// Starts to send `count` events, `rate` a second, to the Service `service`.
+    /// Starts to send `count` events, `rate` a second, to the Service `service`, or to one pod of it, which is then
+    /// written `pod.service`.
     pub async fn start(scene: &Scene, service: &str, rate: u64, count: u64) -> Result<Self> {
-        let pod = format!("load-{service}-{count}");
+        let pod = format!("load-{}-{count}", service.replace('.', "-"));
         let source = format!("/load/{}/{pod}", scene.namespace);
         let (image, namespace) = (&scene.stage.dispatcher_image, &scene.namespace);
         let _ = scene.api::<Pod>().delete(&pod, &DeleteParams::default().grace_period(0)).await;
