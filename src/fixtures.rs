@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use signalbox_contract::{ShardReport, SinkReport};
+use signalbox_contract::{BreakerPhase, ShardReport, SinkReport};
 
 use crate::api::EventDispatcher;
 use crate::fleet::{
@@ -103,6 +103,9 @@ fn sink_report(name: &str, backlog_events: u64) -> SinkReport {
         delivered_total: 1000,
         failed_attempts_total: 0,
         consecutive_failures: 0,
+        phase: BreakerPhase::Serving,
+        concurrency_limit: 64,
+        dead_letters: 0,
         last_failure: None,
     }
 }

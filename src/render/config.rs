@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use signalbox_contract::{CONFIG_FILE, RetryConfig, ShardConfig, SinkConfig};
+use signalbox_contract::{AddressPolicy, CONFIG_FILE, Ordering, RetryConfig, ShardConfig, SinkConfig};
 
 use super::metadata;
 use crate::fleet::{FleetIntent, RegionIntent, SinkIntent, names};
@@ -30,7 +30,13 @@ pub(super) fn shard_config(intent: &FleetIntent, region: &RegionIntent) -> Shard
         region: region.name.clone(),
         sinks: intent.sinks.iter().map(|sink| sink_config(sink, &region.name)).collect(),
         backlog_limit_bytes: backlog_limit(intent.storage_bytes),
+        backlog_limit_events: None,
+        backlog_limit_age_ms: None,
         max_event_bytes: MAX_EVENT_BYTES,
+        duplicate_window_ms: 0,
+        dead_letter_limit_bytes: 0,
+        tls: None,
+        addresses: AddressPolicy::default(),
     }
 }
 
@@ -56,7 +62,11 @@ fn sink_config(sink: &SinkIntent, region: &str) -> SinkConfig {
         retry: RetryConfig {
             initial_backoff_ms: milliseconds(sink.initial_backoff),
             max_backoff_ms: milliseconds(sink.max_backoff),
+            max_attempts: None,
         },
+        ordering: Ordering::PerKey,
+        filter: BTreeMap::new(),
+        signing_secret_file: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The configuration of one shard, as the operator renders it and the dispatcher reads it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// All that a shard has to know. The shards of one region share it.
@@ -10,13 +12,58 @@ pub struct ShardConfig {
     pub fleet: String,
     /// The region that this shard runs in.
     pub region: String,
-    /// Where events go. Every accepted event goes to each of them.
+    /// Where events go. Every accepted event goes to each of them whose filter it matches.
     pub sinks: Vec<SinkConfig>,
     /// Backlog, in bytes on disk, above which new events are answered 429. Leaves room on the volume for the
     /// store's own housekeeping.
     pub backlog_limit_bytes: u64,
-    /// Largest event accepted, in bytes of request body. A larger one is answered 413.
+    /// Backlog, in events, above which new events are answered 429. Absent: no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog_limit_events: Option<u64>,
+    /// Age of the oldest event of the backlog, in milliseconds, above which new events are answered 429: a queue
+    /// that does not move is told to those who fill it. Absent: no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backlog_limit_age_ms: Option<u64>,
+    /// Largest event accepted, in bytes of request body; of a batch, the whole. A larger one is answered 413.
     pub max_event_bytes: u64,
+    /// For how long an event with the `source` and `id` of one that was accepted is taken for the same, in
+    /// milliseconds: answered 202 and not stored again. 0: not looked at.
+    #[serde(default)]
+    pub duplicate_window_ms: u64,
+    /// Bytes that dead letters may take. While they are at the limit, no event is given up: it is tried again
+    /// instead. 0: none are kept, so no event is ever given up.
+    #[serde(default)]
+    pub dead_letter_limit_bytes: u64,
+    /// Certificate and key of the events port. Absent: plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// Which addresses sinks may have.
+    #[serde(default)]
+    pub addresses: AddressPolicy,
+}
+
+/// A certificate of a server, in PEM files that are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsConfig {
+    /// The chain, the server's own certificate first.
+    pub cert_file: String,
+    /// Its private key.
+    pub key_file: String,
+}
+
+/// Which addresses sinks may have, looked at when a connection is made. Networks are written in CIDR notation, such
+/// as `10.0.0.0/8`. Link-local addresses, those of the metadata services of clouds among them, are never allowed,
+/// nor are multicast, unspecified and reserved ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressPolicy {
+    /// Networks that are not allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub denied: Vec<String>,
+    /// If there are any: networks that alone are allowed, unless denied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed: Vec<String>,
 }
 
 /// One destination.
@@ -33,6 +80,27 @@ pub struct SinkConfig {
     pub max_concurrency: u32,
     /// When to try again.
     pub retry: RetryConfig,
+    /// In which order events are delivered.
+    #[serde(default)]
+    pub ordering: Ordering,
+    /// `CloudEvents` attributes by name, each with the prefix that its value must have. An event that lacks one, or
+    /// has another value, is not for this sink. Empty: every event is.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub filter: BTreeMap<String, String>,
+    /// File with the Standard Webhooks secrets that sign deliveries, one `whsec_...` a line, read again when it
+    /// changes. Absent: deliveries are not signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_secret_file: Option<String>,
+}
+
+/// In which order a sink gets its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ordering {
+    /// Events of one key one at a time, in the order in which they were accepted.
+    #[default]
+    PerKey,
+    /// As they come.
+    None,
 }
 
 /// Exponential backoff: the n-th wait is a random time between half of and the whole
@@ -44,4 +112,8 @@ pub struct RetryConfig {
     pub initial_backoff_ms: u64,
     /// The longest wait, in milliseconds.
     pub max_backoff_ms: u64,
+    /// Failed attempts after which an event becomes a dead letter. What fails because the sink as a whole is down
+    /// does not count. Absent: an event is tried for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
 }

@@ -14,8 +14,8 @@
 mod config;
 mod report;
 
-pub use config::{RetryConfig, ShardConfig, SinkConfig};
-pub use report::{LastFailure, ShardReport, SinkReport};
+pub use config::{AddressPolicy, Ordering, RetryConfig, ShardConfig, SinkConfig, TlsConfig};
+pub use report::{BreakerPhase, LastFailure, ShardReport, SinkReport};
 
 /// The port that takes events: `POST /`.
 pub const EVENTS_PORT: u16 = 8080;
@@ -34,6 +34,9 @@ pub const METRICS_PATH: &str = "/metrics";
 
 /// The [`ShardReport`], as JSON.
 pub const REPORT_PATH: &str = "/v1/report";
+
+/// Dead letters: list, replay, delete.
+pub const DEAD_LETTERS_PATH: &str = "/v1/dead-letters";
 
 /// Where a shard in a pod finds its [`ShardConfig`].
 pub const CONFIG_FILE: &str = "/etc/signalbox/config.json";

@@ -43,9 +43,31 @@ pub struct SinkReport {
     pub failed_attempts_total: u64,
     /// Failed attempts since the last success. Zero while the sink is well.
     pub consecutive_failures: u64,
+    /// Where the sink's breaker is.
+    #[serde(default)]
+    pub phase: BreakerPhase,
+    /// How many attempts at once the sink is trusted with now: at most its `maxConcurrency`, less while it is slow,
+    /// throttles, or is coming back.
+    #[serde(default)]
+    pub concurrency_limit: u64,
+    /// Events given up on and kept, with their reasons.
+    #[serde(default)]
+    pub dead_letters: u64,
     /// The latest failed attempt, kept after the sink has recovered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<LastFailure>,
+}
+
+/// Whether a sink is sent events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BreakerPhase {
+    /// As many as it takes.
+    #[default]
+    Serving,
+    /// None: it fails. Its events wait, and no attempt is counted against them.
+    Tripped,
+    /// A few, to see whether it is back.
+    Probing,
 }
 
 /// Why an attempt failed.

@@ -29,7 +29,7 @@ mod tests {
         fn a_wait_is_in_the_upper_half_of_the_doubled_and_capped_backoff(
             initial in 1..10_000_u64, max in 1..1_000_000_u64, failures in 0..100_u32, random in any::<u64>()
         ) {
-            let retry = RetryConfig { initial_backoff_ms: initial, max_backoff_ms: max };
+            let retry = RetryConfig { initial_backoff_ms: initial, max_backoff_ms: max, max_attempts: None };
             let waited = u64::try_from(wait(&retry, failures, random).as_millis()).unwrap();
             let doubled = u128::from(initial) << failures.saturating_sub(1).min(64);
             let whole = u64::try_from(doubled.min(u128::from(max))).unwrap();

@@ -1,11 +1,11 @@
 //! The shard's configuration, from a file or from `--sink` alone, checked before anything starts. Pure but for
 //! reading that file.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use http::Uri;
-use signalbox_contract::{RetryConfig, ShardConfig, SinkConfig};
+use signalbox_contract::{AddressPolicy, Ordering, RetryConfig, ShardConfig, SinkConfig};
 
 /// Fleet of a shard that was started with `--sink`.
 const STANDALONE_FLEET: &str = "standalone";
@@ -20,7 +20,7 @@ const DEFAULT_TIMEOUT_MS: u64 = 5_000;
 const DEFAULT_MAX_CONCURRENCY: u32 = 64;
 
 /// Backoff with `--sink`.
-const DEFAULT_RETRY: RetryConfig = RetryConfig { initial_backoff_ms: 200, max_backoff_ms: 30_000 };
+const DEFAULT_RETRY: RetryConfig = RetryConfig { initial_backoff_ms: 200, max_backoff_ms: 30_000, max_attempts: None };
 
 /// Backlog limit with `--sink`.
 const DEFAULT_BACKLOG_LIMIT_BYTES: u64 = 1024 * 1024 * 1024;
@@ -90,13 +90,22 @@ fn standalone(sinks: &[String]) -> ShardConfig {
         timeout_ms: DEFAULT_TIMEOUT_MS,
         max_concurrency: DEFAULT_MAX_CONCURRENCY,
         retry: DEFAULT_RETRY,
+        ordering: Ordering::PerKey,
+        filter: BTreeMap::new(),
+        signing_secret_file: None,
     };
     ShardConfig {
         fleet: STANDALONE_FLEET.to_owned(),
         region: STANDALONE_REGION.to_owned(),
         sinks: (1..).zip(sinks).map(sink).collect(),
         backlog_limit_bytes: DEFAULT_BACKLOG_LIMIT_BYTES,
+        backlog_limit_events: None,
+        backlog_limit_age_ms: None,
         max_event_bytes: DEFAULT_MAX_EVENT_BYTES,
+        duplicate_window_ms: 0,
+        dead_letter_limit_bytes: 0,
+        tls: None,
+        addresses: AddressPolicy::default(),
     }
 }
 
@@ -127,7 +136,7 @@ fn check(config: &ShardConfig) -> Result<(), ConfigError> {
                 sink.max_concurrency
             ));
         }
-        let RetryConfig { initial_backoff_ms: initial, max_backoff_ms: max } = sink.retry;
+        let RetryConfig { initial_backoff_ms: initial, max_backoff_ms: max, .. } = sink.retry;
         if initial == 0 || max < initial {
             return refuse(format!(
                 "retry of sink {name} goes from {initial} to {max} ms: write an initialBackoffMs of at least 1, \

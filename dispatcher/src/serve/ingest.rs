@@ -27,7 +27,7 @@ use signalbox_contract::ShardConfig;
 use tokio::sync::{Semaphore, watch};
 
 use super::clock;
-use super::log::{NewRecord, OVERHEAD_BYTES, ShardLog, key_hash};
+use super::log::{NewRecord, OVERHEAD_BYTES, ShardLog, SinkSet, key_hash};
 use super::metrics::{Metrics, Reject};
 use super::shutdown::Phase;
 use super::writer::Writer;
@@ -123,9 +123,15 @@ impl Ingest {
         let record =
             event::encode(&event).map_err(|e| reject(Reject::Malformed, StatusCode::BAD_REQUEST, e.to_string()))?;
         let _storing = self.reserve(record.len() as u64 + OVERHEAD_BYTES)?;
-        let new = NewRecord { accepted_at_us: clock::now_us(), key: event.key().map(key_hash), record };
-        match self.writer.append(new).await {
-            Ok(_) => Ok(()),
+        let new = NewRecord {
+            accepted_at_us: clock::now_us(),
+            key: event.key().map(key_hash),
+            skip: SinkSet::default(),
+            identity: 0,
+            record,
+        };
+        match self.writer.append(vec![new]).await {
+            Ok(()) => Ok(()),
             Err(e) => Err(reject(
                 Reject::LogFailed,
                 StatusCode::SERVICE_UNAVAILABLE,

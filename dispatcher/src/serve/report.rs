@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use signalbox_contract::{LastFailure, ShardConfig, ShardReport, SinkReport};
+use signalbox_contract::{BreakerPhase, LastFailure, ShardConfig, ShardReport, SinkReport};
 
 use super::clock;
 use super::log::LogStats;
@@ -71,6 +71,9 @@ impl Reporter {
                 delivered_total: self.metrics.delivered_total(id),
                 failed_attempts_total: health.failed_total.load(Ordering::Relaxed),
                 consecutive_failures: health.in_a_row.load(Ordering::Relaxed),
+                phase: BreakerPhase::default(),
+                concurrency_limit: sink.max_concurrency.into(),
+                dead_letters: 0,
                 last_failure: last
                     .as_ref()
                     .map(|(message, at)| LastFailure { message: message.clone(), age_ms: millis(at.elapsed()) }),

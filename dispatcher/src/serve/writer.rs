@@ -30,7 +30,7 @@ const MAX_GROUP: usize = 4096;
 const MAX_GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 enum Command {
-    Append(NewRecord, oneshot::Sender<Position>),
+    Append(Vec<NewRecord>, oneshot::Sender<()>),
     Settle(SinkId, Entry),
     Close,
 }
@@ -62,10 +62,10 @@ impl Writer {
         Ok((Self { queue, end, failed }, thread))
     }
 
-    /// Appends an event. `Ok` means that it is on disk.
-    pub(super) async fn append(&self, record: NewRecord) -> Result<Position, Ended> {
+    /// Appends the events of one request, whole or not at all. `Ok` means that they are on disk.
+    pub(super) async fn append(&self, records: Vec<NewRecord>) -> Result<(), Ended> {
         let (done, durable) = oneshot::channel();
-        self.queue.send(Command::Append(record, done)).await.map_err(|_| Ended)?;
+        self.queue.send(Command::Append(records, done)).await.map_err(|_| Ended)?;
         durable.await.map_err(|_| Ended)
     }
 
@@ -122,9 +122,9 @@ fn run(
         let mut bytes = 0;
         while let Some(command) = next.take() {
             match command {
-                Command::Append(record, done) => {
-                    bytes += record.record.len();
-                    appends.push(record);
+                Command::Append(records, done) => {
+                    bytes += records.iter().map(|new| new.record.len()).sum::<usize>();
+                    appends.extend(records);
                     waiters.push(done);
                 }
                 Command::Settle(sink, entry) => settlements.push((sink, entry)),
@@ -140,12 +140,12 @@ fn run(
         }
         if !appends.is_empty() {
             let started = Instant::now();
-            let first = log.append(&appends)?;
+            log.append(&appends)?;
             metrics.group(appends.len(), started.elapsed());
             end.send_replace(log.end());
-            for (position, waiter) in (first..).zip(waiters.drain(..)) {
-                // A request that has gone away finds its event accepted all the same.
-                let _ = waiter.send(position);
+            for waiter in waiters.drain(..) {
+                // A request that has gone away finds its events accepted all the same.
+                let _ = waiter.send(());
             }
             appends.clear();
         }
@@ -157,26 +157,30 @@ fn run(
 mod tests {
     use super::Writer;
     use crate::serve::log::memory::{Disk, MemoryLog};
-    use crate::serve::log::{NewRecord, ShardLog};
+    use crate::serve::log::{NewRecord, ShardLog, SinkSet};
     use crate::serve::metrics::Metrics;
     use bytes::Bytes;
     use std::sync::Arc;
 
     fn record() -> NewRecord {
-        NewRecord { accepted_at_us: 0, key: None, record: Bytes::from_static(b"event") }
+        NewRecord {
+            accepted_at_us: 0,
+            key: None,
+            skip: SinkSet::default(),
+            identity: 0,
+            record: Bytes::from_static(b"event"),
+        }
     }
 
     #[tokio::test]
-    async fn everyone_of_a_group_gets_a_position_of_its_own() {
+    async fn everyone_of_a_group_is_answered_when_it_is_stored() {
         let log = Arc::new(MemoryLog::open(&Disk::default(), &["a".to_owned()]));
         let (writer, thread) = Writer::start(log.clone(), Metrics::new(&["a".to_owned()])).unwrap();
-        let mut got = futures::future::try_join_all((0..100).map(|_| writer.append(record()))).await.unwrap();
-        got.sort_unstable();
-        assert_eq!(got, (0..100).collect::<Vec<_>>());
+        futures::future::try_join_all((0..50).map(|_| writer.append(vec![record(), record()]))).await.unwrap();
         assert_eq!((log.end(), *writer.end().borrow()), (100, 100));
         writer.close().await;
         thread.join().unwrap();
-        assert!(writer.append(record()).await.is_err());
+        assert!(writer.append(vec![record()]).await.is_err());
         assert!(!writer.is_failed());
     }
 
@@ -185,9 +189,9 @@ mod tests {
         let disk = Disk::default();
         let log = Arc::new(MemoryLog::open(&disk, &["a".to_owned()]));
         let (writer, thread) = Writer::start(log, Metrics::new(&["a".to_owned()])).unwrap();
-        writer.append(record()).await.unwrap();
+        writer.append(vec![record()]).await.unwrap();
         disk.fail();
-        let results = futures::future::join_all((0..10).map(|_| writer.append(record()))).await;
+        let results = futures::future::join_all((0..10).map(|_| writer.append(vec![record()]))).await;
         assert!(results.iter().all(Result::is_err));
         assert!(writer.failed().await.to_string().contains("the disk failed"));
         thread.join().unwrap();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::memory::{Disk, MemoryLog};
-use super::{Entry, FjallLog, LogError, NewRecord, OVERHEAD_BYTES, ShardLog};
+use super::{Entry, FjallLog, LogError, NewRecord, OVERHEAD_BYTES, ShardLog, SinkSet};
 
 /// Something that logs are kept on and that outlives them.
 trait Medium: Default {
@@ -44,6 +44,8 @@ fn record(n: u64) -> NewRecord {
     NewRecord {
         accepted_at_us: 1_000 + i64::try_from(n).unwrap(),
         key: (!n.is_multiple_of(3)).then_some(n % 3),
+        skip: SinkSet::default(),
+        identity: u128::from(n),
         record: Bytes::from(format!("record {n}")),
     }
 }
@@ -102,6 +104,28 @@ fn an_event_is_offered_to_each_sink_until_that_sink_settles_it<M: Medium>() {
     assert_eq!(stats.bytes, 3 * (8 + OVERHEAD_BYTES));
     assert_eq!(log.backlog_bytes(), stats.bytes);
     assert_eq!(stats.oldest_accepted_at_us, Some(1_000));
+}
+
+fn an_event_is_not_offered_to_a_sink_that_it_is_not_for<M: Medium>() {
+    let medium = M::default();
+    let log = medium.open(&["a", "b"]);
+    let mut group = records(0..4);
+    group[0].skip = SinkSet::default().with(0);
+    group[2].skip = SinkSet::default().with(0);
+    log.append(&group).unwrap();
+    let check = |log: &dyn ShardLog| {
+        assert_eq!(positions(&all_unsettled(log, 0, 10)), [1, 3]);
+        assert_eq!(positions(&all_unsettled(log, 1, 10)), [0, 1, 2, 3]);
+        assert_eq!(log.stats().unwrap().events, 4);
+    };
+    check(&*log);
+    drop(log);
+    let log = medium.open(&["a", "b"]);
+    check(&*log);
+    for entry in all_unsettled(&*log, 1, 10) {
+        log.settle(&[(1, entry)]).unwrap();
+    }
+    assert_eq!(log.stats().unwrap().events, 2, "what one skipped and the other settled is trimmed");
 }
 
 fn settling_twice_is_settling_once<M: Medium>() {
@@ -222,6 +246,7 @@ macro_rules! suite {
 
             check!(what_is_appended_can_be_read_in_order);
             check!(an_event_is_offered_to_each_sink_until_that_sink_settles_it);
+            check!(an_event_is_not_offered_to_a_sink_that_it_is_not_for);
             check!(settling_twice_is_settling_once);
             check!(a_restart_finds_what_was_left_and_counts_it);
             check!(a_position_is_never_used_twice_even_when_the_log_was_emptied);

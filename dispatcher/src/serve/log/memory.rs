@@ -77,7 +77,12 @@ impl ShardLog for MemoryLog {
             let entry = Entry { position, accepted_at_us: new.accepted_at_us, key: new.key, bytes };
             files.records.insert(position, (entry, new.record.clone()));
             files.end = position + 1;
-            self.ledger.lock().unwrap().append(bytes);
+            let mut ledger = self.ledger.lock().unwrap();
+            ledger.append(bytes);
+            for sink in new.skip.iter() {
+                ledger.settle(sink, position, bytes);
+                files.settled.get_mut(&self.names[sink]).unwrap().insert(position);
+            }
         }
         Ok(first)
     }

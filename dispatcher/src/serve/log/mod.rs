@@ -60,8 +60,33 @@ pub(super) struct NewRecord {
     pub accepted_at_us: i64,
     /// Hash of its key: [`key_hash`]. Events with the same hash are delivered in order. Nothing: no order.
     pub key: Option<u64>,
+    /// The sinks that it is not for: settled there from the start, atomically with being stored.
+    pub skip: SinkSet,
+    /// What tells it from every other event: a hash of 128 bits of its `source` and `id`.
+    pub identity: u128,
     /// The encoded event.
     pub record: Bytes,
+}
+
+/// A set of sinks. There are at most 32 in a configuration; this holds 64.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SinkSet(u64);
+
+impl SinkSet {
+    /// The same with `sink`.
+    pub(super) fn with(self, sink: SinkId) -> Self {
+        Self(self.0 | u32::try_from(sink).ok().and_then(|sink| 1_u64.checked_shl(sink)).unwrap_or(0))
+    }
+
+    /// Whether `sink` is in it.
+    pub(super) fn contains(self, sink: SinkId) -> bool {
+        u32::try_from(sink).ok().and_then(|sink| self.0.checked_shr(sink)).is_some_and(|bits| bits & 1 == 1)
+    }
+
+    /// Those that are in it, in order.
+    pub(super) fn iter(self) -> impl Iterator<Item = SinkId> {
+        (0..64).filter(move |&sink| self.contains(sink))
+    }
 }
 
 /// What the log knows of an event without reading its record.
@@ -123,7 +148,8 @@ pub enum LogError {
 
 /// A durable queue with settlements per sink. The contract is in the documentation of this module.
 pub(super) trait ShardLog: Send + Sync + 'static {
-    /// Appends a group and makes it durable. Returns the position of the first; the others follow it.
+    /// Appends a group and makes it durable. Of each event, the sinks in its `skip` have settled it from then on;
+    /// an event that no sink wants is not to be appended. Returns the position of the first; the others follow it.
     fn append(&self, group: &[NewRecord]) -> Result<Position, LogError>;
 
     /// Notes that these events are settled at these sinks. Settling twice is settling once.

@@ -107,16 +107,28 @@ impl ShardLog for FjallLog {
         let first = self.ledger().end();
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
         let mut sizes = Vec::with_capacity(group.len());
+        let mut skipped = Vec::new();
         for (position, new) in (first..).zip(group) {
             let value = index_value(new)?;
             batch.insert(&self.index, position.to_be_bytes(), value);
             batch.insert(&self.events, position.to_be_bytes(), &new.record[..]);
-            sizes.push(new.record.len() as u64 + OVERHEAD_BYTES);
+            let bytes = new.record.len() as u64 + OVERHEAD_BYTES;
+            sizes.push(bytes);
+            for (sink, number) in new.skip.iter().filter_map(|sink| Some((sink, self.known.get(sink)?.1))) {
+                batch.insert(&self.marks, mark_key(number, position), "");
+                skipped.push((sink, Entry { position, accepted_at_us: new.accepted_at_us, key: new.key, bytes }));
+            }
         }
         batch.commit().map_err(store)?;
-        let mut ledger = self.ledger();
-        for bytes in sizes {
-            ledger.append(bytes);
+        {
+            let mut ledger = self.ledger();
+            for bytes in sizes {
+                ledger.append(bytes);
+            }
+        }
+        // The marks are stored with the events. This moves the cursors that can pass them.
+        if !skipped.is_empty() {
+            self.settle(&skipped)?;
         }
         Ok(first)
     }
