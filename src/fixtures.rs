@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use signalbox_contract::{BreakerPhase, ShardReport, SinkReport};
+use signalbox_contract::{AddressPolicy, BreakerPhase, ShardReport, SinkReport};
 
 use crate::api::EventDispatcher;
 use crate::fleet::{
@@ -30,8 +30,34 @@ spec:
     .unwrap()
 }
 
+/// The same fleet with everything that it could do without.
+pub(crate) fn equipped() -> EventDispatcher {
+    let mut dispatcher = dispatcher();
+    let equipment = "
+sinks:
+- {name: fulfilment, uri: 'http://fulfilment-{region}.shop.svc:8080/events'}
+- name: audit
+  uri: https://audit.example/in
+  ordering: None
+  filter: {type: com.shop.order., source: /till/}
+  retry: {maxAttempts: 8}
+  signing: {secretName: audit-signing, key: current}
+queue: {storage: 10Gi, limits: {events: 1000000, age: 1h}, duplicateWindow: 10m}
+tls: {secretName: orders-tls}
+regions:
+- {name: eu-west, shards: {min: 2}}
+- {name: us-east, shards: {min: 2}}
+";
+    dispatcher.spec = serde_yaml::from_str(equipment).unwrap();
+    dispatcher
+}
+
 pub(crate) fn shard_defaults() -> ShardDefaults {
-    ShardDefaults { image: "signalbox.dev/dispatcher:test".to_owned(), image_pull_policy: "IfNotPresent".to_owned() }
+    ShardDefaults {
+        image: "signalbox.dev/dispatcher:test".to_owned(),
+        image_pull_policy: "IfNotPresent".to_owned(),
+        addresses: AddressPolicy { denied: vec!["192.0.2.0/24".to_owned()], allowed: Vec::new() },
+    }
 }
 
 pub(crate) fn intent() -> FleetIntent {
@@ -67,6 +93,7 @@ pub(crate) fn shard(number: u8, ordinal: u32) -> ShardSnapshot {
             zone: None,
             ready: true,
             terminating: false,
+            mounting: false,
             trouble: None,
         }),
         volume: Volume::Bound,

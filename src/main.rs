@@ -20,7 +20,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator, in a pod or with a kubeconfig.
-    Run(Run),
+    Run(Box<Run>),
     /// Print the CustomResourceDefinition, as YAML.
     Crd,
 }
@@ -33,6 +33,13 @@ struct Run {
     /// When that image is pulled.
     #[arg(long, value_name = "POLICY", default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
     dispatcher_image_pull_policy: String,
+    /// A network that sinks may be in, such as 10.0.0.0/8; may be given several times. With any, only these are allowed.
+    /// Default: all, but for the addresses that shards never connect to.
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    sink_addresses_allowed: Vec<String>,
+    /// A network that sinks may not be in; may be given several times. Wins over what is allowed.
+    #[arg(long, value_name = "NETWORK", value_parser = network)]
+    sink_addresses_denied: Vec<String>,
     /// Look for fleets in this namespace only; may be given several times. Default: in all of them.
     #[arg(long, value_name = "NAMESPACE")]
     watch_namespace: Vec<String>,
@@ -74,6 +81,8 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             signalbox::run(Settings {
                 dispatcher_image: run.dispatcher_image,
                 image_pull_policy: run.dispatcher_image_pull_policy,
+                sink_addresses_allowed: run.sink_addresses_allowed,
+                sink_addresses_denied: run.sink_addresses_denied,
                 watch_namespaces: run.watch_namespace,
                 admin_listen: run.admin_listen,
                 lease_name: run.lease_name,
@@ -83,4 +92,8 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             .await
         }
     }
+}
+
+fn network(text: &str) -> Result<String, String> {
+    signalbox::fleet::check_network(text).map(|()| text.to_owned())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use kube::{Client, Config};
+use signalbox_contract::AddressPolicy;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -26,6 +27,10 @@ pub struct Settings {
     pub dispatcher_image: String,
     /// When it is pulled.
     pub image_pull_policy: String,
+    /// Networks that sinks may be in; none for all.
+    pub sink_addresses_allowed: Vec<String>,
+    /// Networks that sinks may not be in.
+    pub sink_addresses_denied: Vec<String>,
     /// Namespaces to look for fleets in; none for all.
     pub watch_namespaces: Vec<String>,
     /// Where the admin port listens.
@@ -74,7 +79,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     metrics.leads();
     let scopes = scopes(&settings.watch_namespaces);
     health.leads(&scopes);
-    let defaults = ShardDefaults { image: settings.dispatcher_image, image_pull_policy: settings.image_pull_policy };
+    let defaults = ShardDefaults {
+        image: settings.dispatcher_image,
+        image_pull_policy: settings.image_pull_policy,
+        addresses: AddressPolicy { denied: settings.sink_addresses_denied, allowed: settings.sink_addresses_allowed },
+    };
     for scope in scopes {
         let identity = settings.identity.clone();
         tasks.spawn(controller::run(

@@ -3,6 +3,8 @@
 //! **Architecture Invariant:** a leaf. Types, their documentation and their validation rules; no logic. The
 //! doc comments here are what `kubectl explain` prints, so they are written for people who apply YAML.
 
+mod queue;
+mod sink;
 mod spec;
 mod status;
 
@@ -11,7 +13,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
-pub use spec::{EventDispatcher, EventDispatcherSpec, Queue, Region, Retry, Shards, Sink};
+pub use queue::{Limits, Queue};
+pub use sink::{Ordering, Retry, Signing, Sink};
+pub use spec::{EventDispatcher, EventDispatcherSpec, Region, Shards, Tls};
 pub use status::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
 
 /// The API group of everything Signalbox defines; also the prefix of its labels and annotations.

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::EventDispatcherStatus;
+use super::{EventDispatcherStatus, Queue, Sink};
 
 /// A fleet of event dispatchers: accepts CloudEvents over HTTP in every region it names, answers 202 once an
-/// event is on disk, and delivers each event to every sink.
+/// event is on disk, and delivers each event to every sink whose filter it matches.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "signalbox.dev",
@@ -26,7 +26,7 @@ use super::EventDispatcherStatus;
     namespaced,
     status = "EventDispatcherStatus",
     derive = "PartialEq",
-    doc = "A fleet of event dispatchers: it accepts CloudEvents over HTTP in every region it names, answers 202 once an event is on disk, and delivers each event to every sink. Producers post to the Service of the same name, port 8080, path /.",
+    doc = "A fleet of event dispatchers: it accepts CloudEvents over HTTP in every region it names, answers 202 once an event is on disk, and delivers each event to every sink whose filter it matches. Producers post to the Service of the same name, port 8080, path /.",
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Regions", type_ = "string", json_path = ".status.summary.regions", description = "Regions in which every shard is ready, of all."),
     printcolumn(name = "Shards", type_ = "string", json_path = ".status.summary.shards", description = "Shards ready, of those desired."),
@@ -39,8 +39,8 @@ use super::EventDispatcherStatus;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EventDispatcherSpec {
-    /// Where events go: 1 to 32 HTTP destinations. Every accepted event is delivered to each of them, independently
-    /// of the others. Removing a sink gives up the events it has not received yet.
+    /// Where events go: 1 to 32 HTTP destinations. Every accepted event is delivered to each of them whose filter it
+    /// matches, independently of the others. Removing a sink gives up the events it has not received yet.
     #[schemars(length(min = 1, max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub sinks: Vec<Sink>,
@@ -59,6 +59,10 @@ pub struct EventDispatcherSpec {
     )]
     pub regions: Vec<Region>,
 
+    /// Have producers speak HTTPS to the events port, instead of plain HTTP. Default: plain HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+
     /// The image of the shards, instead of the one that this version of the operator brings along.
     /// Default: the operator's own. Example: registry.example/signalbox-dispatcher:0.1.0
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,92 +70,17 @@ pub struct EventDispatcherSpec {
     pub image: Option<String>,
 }
 
-/// One HTTP destination.
+/// A certificate for the events port.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Sink {
-    /// What status, metrics and logs call this sink; also the name under which shards remember what it has
-    /// received, so renaming a sink is removing it and adding another. Example: fulfilment
-    #[schemars(length(max = 63))]
-    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$')")
-        .message("name: use 1 to 63 lower-case letters, digits or '-', not starting or ending with '-'; for example \"fulfilment\""))]
-    pub name: String,
-
-    /// Absolute http or https URI that events are posted to, one CloudEvent a request, in binary mode. `{region}`
-    /// is replaced by the name of the region that delivers. Redirects are not followed.
-    /// Example: http://fulfilment-{region}.shop.svc:8080/events
-    #[schemars(length(max = 1024))]
-    #[x_kube(validation = Rule::new("self.matches('^https?://[^/?#@]+([/?][^#]*)?$') && isURL(self.replace('{region}', 'region'))")
-        .message("uri: write an absolute http or https URI without user, password or fragment; for example \"http://fulfilment.shop.svc:8080/events\""))]
-    pub uri: String,
-
-    /// How long one attempt may take, from connecting to the head of the answer, 100ms to 10m. An attempt that
-    /// takes longer has failed and is made again. Default: 5s. Example: 2s
-    #[serde(default = "default_timeout")]
-    #[schemars(length(max = 16))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(ms|s|m|h))+$') && duration(self) >= duration('100ms') && duration(self) <= duration('10m')")
-        .message("timeout: write a duration from 100ms to 10m; for example \"5s\""))]
-    pub timeout: String,
-
-    /// Most attempts in flight at once from one shard, 1 to 4096. The sink sees at most this number times the
-    /// number of shards. Events of one key are always delivered one at a time. Default: 64. Example: 16
-    #[serde(default = "default_max_concurrency")]
-    #[schemars(range(min = 1, max = 4096))]
-    pub max_concurrency: i32,
-
-    /// When a failed attempt is made again.
-    #[serde(default)]
-    pub retry: Retry,
-}
-
-/// Exponential backoff with jitter: each wait is about twice the one before it.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!self.initialBackoff.matches('^([0-9]+(ms|s|m|h))+$') || !self.maxBackoff.matches('^([0-9]+(ms|s|m|h))+$') || duration(self.initialBackoff) <= duration(self.maxBackoff)")
-    .message("retry: initialBackoff must not be longer than maxBackoff; raise maxBackoff or lower initialBackoff"))]
-pub struct Retry {
-    /// The first wait, 10ms to 1h. The actual wait is drawn between half of it and the whole.
-    /// Default: 200ms. Example: 1s
-    #[serde(default = "default_initial_backoff")]
-    #[schemars(length(max = 16))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(ms|s|m|h))+$') && duration(self) >= duration('10ms') && duration(self) <= duration('1h')")
-        .message("initialBackoff: write a duration from 10ms to 1h; for example \"200ms\""))]
-    pub initial_backoff: String,
-
-    /// The longest wait, 10ms to 1h. An event is tried again until its sink accepts it.
-    /// Default: 5m. Example: 30s
-    #[serde(default = "default_max_backoff")]
-    #[schemars(length(max = 16))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(ms|s|m|h))+$') && duration(self) >= duration('10ms') && duration(self) <= duration('1h')")
-        .message("maxBackoff: write a duration from 10ms to 1h; for example \"5m\""))]
-    pub max_backoff: String,
-}
-
-/// The durable queue of each shard, on a PersistentVolumeClaim of its own.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName)")
-    .message("queue.storageClassName cannot be set or removed later; make a new EventDispatcher, move the producers, and delete this one once its backlog is 0"))]
-pub struct Queue {
-    /// Size of the volume of each shard, 1Gi to 64Ti. Without 512Mi and a sixth of the rest, which the store needs for
-    /// itself, it is the limit of the shard's backlog, above which producers are answered 429. The volumes are kept
-    /// when shards, regions or the EventDispatcher are removed. Cannot be changed later. Default: 1Gi. Example: 10Gi
-    #[serde(default = "default_storage")]
-    #[schemars(length(max = 32))]
-    #[x_kube(
-        validation = Rule::new("isQuantity(self) && quantity(self).compareTo(quantity('1Gi')) >= 0 && quantity(self).compareTo(quantity('64Ti')) <= 0")
-            .message("storage: write a quantity from 1Gi to 64Ti; for example \"1Gi\""),
-        validation = Rule::new("self == oldSelf")
-            .message("queue.storage cannot be changed later; make a new EventDispatcher, move the producers, and delete this one once its backlog is 0")
-    )]
-    pub storage: String,
-
-    /// StorageClass of the volumes. Default: the cluster's default class. Cannot be changed later. Example: standard
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("queue.storageClassName cannot be changed later; make a new EventDispatcher, move the producers, and delete this one once its backlog is 0"))]
-    pub storage_class_name: Option<String>,
+pub struct Tls {
+    /// Secret of type kubernetes.io/tls, in the fleet's namespace, with the chain in tls.crt and the key in tls.key.
+    /// The certificate must be for the names that producers use, such as orders.shop.svc. Shards start once the Secret
+    /// is there, and take up a renewed certificate without a restart. Example: orders-tls
+    #[schemars(length(max = 253))]
+    #[x_kube(validation = Rule::new("self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+        .message("secretName: use 1 to 253 lower-case letters, digits, '-' or '.', not starting or ending with '-' or '.'; for example \"orders-tls\""))]
+    pub secret_name: String,
 }
 
 /// One failure domain of the fleet.
@@ -197,42 +126,10 @@ pub struct Shards {
     pub min: i32,
 }
 
-impl Default for Queue {
-    fn default() -> Self {
-        Self { storage: default_storage(), storage_class_name: None }
-    }
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { initial_backoff: default_initial_backoff(), max_backoff: default_max_backoff() }
-    }
-}
-
 impl Default for Shards {
     fn default() -> Self {
         Self { min: default_min_shards() }
     }
-}
-
-fn default_timeout() -> String {
-    "5s".to_owned()
-}
-
-fn default_max_concurrency() -> i32 {
-    64
-}
-
-fn default_initial_backoff() -> String {
-    "200ms".to_owned()
-}
-
-fn default_max_backoff() -> String {
-    "5m".to_owned()
-}
-
-fn default_storage() -> String {
-    "1Gi".to_owned()
 }
 
 fn default_weight() -> i32 {

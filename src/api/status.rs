@@ -33,7 +33,8 @@ pub struct EventDispatcherStatus {
     pub sinks: Vec<SinkStatus>,
 
     /// Ready (every shard serves as the spec says), Reconciling (the fleet is being changed), Stalled (it needs
-    /// somebody's hand), SinksHealthy (every sink takes its events). Each message names what to look at next.
+    /// somebody's hand), SinksHealthy (every sink takes its events, and none was given up). Each message names what to
+    /// look at next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -95,6 +96,15 @@ pub struct SinkStatus {
     pub backlog: String,
     /// Shards whose latest attempts at this sink have failed, of those that report: "0/3".
     pub failing: String,
+    /// "Serving" if every shard sends it all that it takes. "1/3 Tripped": so many shards, of those that report, send it
+    /// nothing but a probe now and then, because it fails; its events wait, and no attempt is counted against them.
+    /// "unknown" if no shard reports.
+    #[serde(default)]
+    pub phase: String,
+    /// Events given up on after retry.maxAttempts and kept on the shards' volumes: "12" or "12+?". Absent when there are
+    /// none, and when no shard reports. The message of SinksHealthy says how to list them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters: Option<String>,
     /// What the latest failure was, while some shard is failing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<String>,

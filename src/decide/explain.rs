@@ -75,16 +75,24 @@ impl Region<'_> {
             return (reason_of(trouble.kind), format!("{count}; {}", self.describe(ordinal, trouble)));
         }
         let set = names::region(&self.intent.name, self.name);
+        let look = self.mounting().unwrap_or_else(|| format!("see StatefulSet {set}"));
         match self.seen.rollout {
             Some(rollout) if !rollout.complete && (rollout.replaces || ready == wanted) => {
                 let updated = rollout.updated;
-                (
-                    RegionReason::RollingOut,
-                    format!("{count}, {updated} of {wanted} run the new spec; see StatefulSet {set}"),
-                )
+                (RegionReason::RollingOut, format!("{count}, {updated} of {wanted} run the new spec; {look}"))
             }
-            _ => (RegionReason::Starting, format!("{count}; see StatefulSet {set}")),
+            _ => (RegionReason::Starting, format!("{count}; {look}")),
         }
+    }
+
+    /// A pod that waits for its volumes may wait for a Secret. Kubernetes says that in an event only.
+    fn mounting(&self) -> Option<String> {
+        let secrets: Vec<_> = self.intent.secrets().into_iter().collect();
+        let mut shards = self.seen.shards.range(..self.shards.replicas);
+        let waits = |shard: &ShardSnapshot| shard.pod.as_ref().is_some_and(|pod| pod.mounting && !pod.terminating);
+        let (ordinal, _) = shards.find(|(_, shard)| !secrets.is_empty() && waits(shard))?;
+        let pod = names::pod(&self.intent.name, self.name, *ordinal);
+        Some(format!("Pod {pod} waits for its volumes; see Secret {}", secrets.join(" and Secret ")))
     }
 
     fn trouble(&self) -> Option<(u32, &PodTrouble)> {
@@ -98,7 +106,7 @@ impl Region<'_> {
         match trouble.kind {
             TroubleKind::VolumeUnavailable => {
                 let claim = names::claim(&self.intent.name, self.name, ordinal);
-                let class = match &self.intent.storage_class {
+                let class = match &self.intent.queue.storage_class {
                     Some(class) => format!("StorageClass {class}"),
                     None => "the default StorageClass".to_owned(),
                 };

@@ -50,6 +50,20 @@ fn a_fleet_that_nothing_was_seen_of_is_started() {
 }
 
 #[test]
+fn a_pod_that_waits_for_its_volumes_leads_to_the_secrets_that_it_mounts() {
+    let mut snapshot = fixtures::settled();
+    let shard = snapshot.regions.get_mut("eu-west").unwrap().shards.get_mut(&1).unwrap();
+    let pod = shard.pod.as_mut().unwrap();
+    (pod.ready, pod.mounting) = (false, true);
+    let message = |intent: &FleetIntent| decided(intent, &snapshot).regions[0].message.clone();
+    // Without a Secret, it is just starting.
+    assert_eq!(message(&fixtures::intent()), "1 of 2 shards ready; see StatefulSet orders-eu-west");
+    let intent = FleetIntent::parse(&fixtures::equipped(), &fixtures::shard_defaults()).unwrap();
+    let look = "Pod orders-eu-west-1 waits for its volumes; see Secret audit-signing and Secret orders-tls";
+    assert_eq!(message(&intent), format!("1 of 2 shards ready; {look}"));
+}
+
+#[test]
 fn shards_are_added_at_once() {
     assert_eq!(shards(5, &fixtures::region(1, 2)), ShardsDecision { replicas: 5, held: vec![] });
 }

@@ -3,22 +3,32 @@
 //! The API server has checked nearly all of this by the rules in the CRD. It is checked again because objects
 //! stored under older rules stay valid while they are unchanged.
 
+mod sinks;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use signalbox_contract::AddressPolicy;
 use thiserror::Error;
 
 use super::names;
 use super::units::{parse_bytes, parse_duration};
-use crate::api::{EventDispatcher, Region, Sink};
+use crate::api::{EventDispatcher, Queue, Region};
 
-/// What a fleet's pods get when its spec does not say.
+pub use sinks::{Signing, SinkIntent};
+
+/// What a fleet's pods get when its spec does not say, or may not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardDefaults {
     /// The dispatcher image.
     pub image: String,
     /// `Always`, `IfNotPresent` or `Never`.
     pub image_pull_policy: String,
+    /// Which addresses sinks may have: for whoever runs the operator to say, not for whoever has a fleet.
+    pub addresses: AddressPolicy,
 }
 
 /// One fleet as its user wants it.
@@ -32,35 +42,35 @@ pub struct FleetIntent {
     pub uid: String,
     /// At least one, names distinct.
     pub sinks: Vec<SinkIntent>,
-    /// Size of each shard's volume, as the user wrote it.
-    pub storage: String,
-    /// The same in bytes.
-    pub storage_bytes: u64,
-    /// `None` for the cluster's default class.
-    pub storage_class: Option<String>,
+    /// The queue of each shard.
+    pub queue: QueueIntent,
+    /// The Secret with the certificate of the events port; `None` for plain HTTP.
+    pub tls_secret: Option<String>,
     /// At least one, names distinct, the sum of the weights above 0.
     pub regions: Vec<RegionIntent>,
     /// The image that the shards run.
     pub image: String,
     /// When it is pulled.
     pub image_pull_policy: String,
+    /// Which addresses sinks may have.
+    pub addresses: AddressPolicy,
 }
 
-/// One destination.
+/// The durable queue of each shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SinkIntent {
-    /// Distinct within the fleet.
-    pub name: String,
-    /// With `{region}` still in it.
-    pub uri: String,
-    /// Of one attempt.
-    pub timeout: Duration,
-    /// Attempts in flight, per shard.
-    pub max_concurrency: u32,
-    /// The first wait after a failed attempt.
-    pub initial_backoff: Duration,
-    /// The longest wait; not shorter than the first.
-    pub max_backoff: Duration,
+pub struct QueueIntent {
+    /// Size of the volume, as the user wrote it.
+    pub storage: String,
+    /// The same in bytes.
+    pub storage_bytes: u64,
+    /// `None` for the cluster's default class.
+    pub storage_class: Option<String>,
+    /// Most events in the backlog.
+    pub limit_events: Option<u64>,
+    /// Highest age of the oldest of them.
+    pub limit_age: Option<Duration>,
+    /// For how long an event of the same source and id is the same; zero for never.
+    pub duplicate_window: Duration,
 }
 
 /// One region.
@@ -123,14 +133,8 @@ impl FleetIntent {
     pub fn parse(dispatcher: &EventDispatcher, defaults: &ShardDefaults) -> Result<Self, SpecError> {
         let metadata = &dispatcher.metadata;
         let spec = &dispatcher.spec;
-        let storage = &spec.queue.storage;
-        let storage_bytes = parse_bytes(storage).filter(|bytes| *bytes > 0).ok_or_else(|| SpecError::Unreadable {
-            field: "queue.storage".to_owned(),
-            text: storage.clone(),
-            instead: "write a quantity such as 1Gi",
-        })?;
         let regions: Vec<_> = spec.regions.iter().map(parse_region).collect::<Result<_, _>>()?;
-        let sinks: Vec<_> = spec.sinks.iter().map(parse_sink).collect::<Result<_, _>>()?;
+        let sinks: Vec<_> = spec.sinks.iter().map(sinks::parse).collect::<Result<_, _>>()?;
         distinct("sinks", sinks.iter().map(|sink| &sink.name))?;
         distinct("regions", regions.iter().map(|region| &region.name))?;
         if regions.iter().all(|region| region.weight == 0) {
@@ -141,13 +145,19 @@ impl FleetIntent {
             name: metadata.name.clone().ok_or(SpecError::Metadata("name"))?,
             uid: metadata.uid.clone().ok_or(SpecError::Metadata("uid"))?,
             sinks,
-            storage: storage.clone(),
-            storage_bytes,
-            storage_class: spec.queue.storage_class_name.clone(),
+            queue: parse_queue(&spec.queue)?,
+            tls_secret: spec.tls.as_ref().map(|tls| tls.secret_name.clone()),
             regions,
             image: spec.image.clone().unwrap_or_else(|| defaults.image.clone()),
             image_pull_policy: defaults.image_pull_policy.clone(),
+            addresses: defaults.addresses.clone(),
         })
+    }
+
+    /// The Secrets that every shard mounts, each once, by name.
+    pub fn secrets(&self) -> BTreeSet<&str> {
+        let signing = self.sinks.iter().filter_map(|sink| sink.signing.as_ref());
+        self.tls_secret.as_deref().into_iter().chain(signing.map(|signing| signing.secret.as_str())).collect()
     }
 
     /// The region of this name, if the spec has it.
@@ -156,22 +166,28 @@ impl FleetIntent {
     }
 }
 
-fn parse_sink(sink: &Sink) -> Result<SinkIntent, SpecError> {
-    let duration = |field: &str, text: &String| {
-        parse_duration(text).filter(|duration| !duration.is_zero()).ok_or_else(|| SpecError::Unreadable {
-            field: format!("sinks[{}].{field}", sink.name),
-            text: text.clone(),
-            instead: "write a duration such as 5s",
+fn parse_queue(queue: &Queue) -> Result<QueueIntent, SpecError> {
+    let storage = &queue.storage;
+    let storage_bytes = parse_bytes(storage).filter(|bytes| *bytes > 0).ok_or_else(|| SpecError::Unreadable {
+        field: "queue.storage".to_owned(),
+        text: storage.clone(),
+        instead: "write a quantity such as 1Gi",
+    })?;
+    let events = |events| {
+        u64::try_from(events).ok().filter(|events| *events > 0).ok_or_else(|| SpecError::OutOfRange {
+            field: "queue.limits.events".to_owned(),
+            value: events,
+            instead: "write a number above 0",
         })
     };
-    let initial_backoff = duration("retry.initialBackoff", &sink.retry.initial_backoff)?;
-    Ok(SinkIntent {
-        name: sink.name.clone(),
-        uri: sink.uri.clone(),
-        timeout: duration("timeout", &sink.timeout)?,
-        max_concurrency: count(&format!("sinks[{}].maxConcurrency", sink.name), sink.max_concurrency)?,
-        initial_backoff,
-        max_backoff: duration("retry.maxBackoff", &sink.retry.max_backoff)?.max(initial_backoff),
+    Ok(QueueIntent {
+        storage: storage.clone(),
+        storage_bytes,
+        storage_class: queue.storage_class_name.clone(),
+        limit_events: queue.limits.events.map(events).transpose()?,
+        limit_age: queue.limits.age.as_ref().map(|age| duration("queue.limits.age", age)).transpose()?,
+        duplicate_window: parse_duration(&queue.duplicate_window)
+            .ok_or_else(|| not_a_duration("queue.duplicateWindow", &queue.duplicate_window))?,
     })
 }
 
@@ -191,6 +207,15 @@ fn parse_region(region: &Region) -> Result<RegionIntent, SpecError> {
         shards: count(&format!("regions[{}].shards.min", region.name), region.shards.min)?,
         node_selector,
     })
+}
+
+/// One above zero.
+fn duration(field: &str, text: &str) -> Result<Duration, SpecError> {
+    parse_duration(text).filter(|duration| !duration.is_zero()).ok_or_else(|| not_a_duration(field, text))
+}
+
+fn not_a_duration(field: &str, text: &str) -> SpecError {
+    SpecError::Unreadable { field: field.to_owned(), text: text.to_owned(), instead: "write a duration such as 5s" }
 }
 
 fn count(field: &str, value: i32) -> Result<u32, SpecError> {
@@ -213,6 +238,3 @@ fn distinct<'a>(field: &'static str, names: impl ExactSizeIterator<Item = &'a St
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

@@ -14,10 +14,10 @@ mod plan;
 mod snapshot;
 mod units;
 
-pub use intent::{FleetIntent, RegionIntent, ShardDefaults, SinkIntent, SpecError};
+pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
 pub use snapshot::{
     FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, RegionSnapshot, Report, Rollout, ShardSnapshot,
     TroubleKind, Volume,
 };
-pub use units::{approximate_age, approximate_count};
+pub use units::{approximate_age, approximate_count, check_network};

@@ -74,6 +74,8 @@ pub struct PodSnapshot {
     pub ready: bool,
     /// Is being deleted.
     pub terminating: bool,
+    /// It has a node and waits there for its volumes.
+    pub mounting: bool,
     /// Why it does not start, if that can be told.
     pub trouble: Option<PodTrouble>,
 }

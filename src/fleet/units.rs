@@ -1,5 +1,6 @@
 //! Durations and quantities as Kubernetes writes them, and numbers as people read them.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// Parses a Go-style duration of whole numbers, such as `1m30s`. `None` if it is not one, or overflows.
@@ -57,6 +58,20 @@ pub(super) fn parse_bytes(text: &str) -> Option<u64> {
         }
     };
     u64::try_from(digits.checked_mul(multiplier)?.div_ceil(divisor)).ok()
+}
+
+/// Whether a text is a network in CIDR notation, such as `10.0.0.0/8`; if not, what to write instead.
+pub fn check_network(text: &str) -> Result<(), String> {
+    let is_network = text.split_once('/').is_some_and(|(address, length)| {
+        let most = match address.parse() {
+            Ok(IpAddr::V4(_)) => 32,
+            Ok(IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        // A sign and leading zeros would parse too.
+        length.parse().is_ok_and(|bits: u8| bits <= most && bits.to_string() == length)
+    });
+    if is_network { Ok(()) } else { Err("write a network in CIDR notation, such as 10.0.0.0/8 or fd00::/8".to_owned()) }
 }
 
 /// A count to two digits: `0`, `7`, `340`, `1.2k`, `35k`, `2.4M`.
@@ -127,6 +142,16 @@ mod tests {
         }
         for text in ["", "Gi", "-1Gi", "1 Gi", "1gi", "1..5", "99999P99", "1e99"] {
             assert_eq!(parse_bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn networks_are_written_with_their_length() {
+        for text in ["10.0.0.0/8", "0.0.0.0/0", "192.168.1.7/32", "fd00::/8", "::/0", "2001:db8::1/128"] {
+            assert_eq!(check_network(text), Ok(()), "{text}");
+        }
+        for text in ["", "10.0.0.0", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/+8", "10.0.0.0/08", "fd00::/129", "shop/8"] {
+            assert!(check_network(text).is_err(), "{text}");
         }
     }
 

@@ -24,8 +24,16 @@ pub(super) fn pod(pod: &Pod) -> PodSnapshot {
         zone: pod.labels().get(names::ZONE_LABEL).cloned(),
         ready: condition(&status, "Ready").is_some_and(|(state, _)| state == "True"),
         terminating: pod.metadata.deletion_timestamp.is_some(),
+        mounting: mounting(&status),
         trouble: trouble(&status),
     }
+}
+
+/// Whether the kubelet has the pod and cannot start its containers yet. While a Secret is missing that is all that the
+/// status says.
+fn mounting(status: &PodStatus) -> bool {
+    let is = |type_, expected| condition(status, type_).is_some_and(|(state, _)| state == expected);
+    is("PodScheduled", "True") && is("PodReadyToStartContainers", "False")
 }
 
 fn trouble(status: &PodStatus) -> Option<PodTrouble> {
@@ -166,6 +174,20 @@ mod tests {
         let mut status = waiting("ContainerCreating", "");
         status["containerStatuses"][0]["restartCount"] = 0.into();
         assert_eq!(trouble_of(&status), None);
+    }
+
+    #[test]
+    fn a_pod_waits_for_its_volumes_from_when_it_has_a_node_until_its_containers_can_start() {
+        let mounting = |scheduled: &str, startable: &str| {
+            let conditions = serde_json::json!([
+                {"type": "PodScheduled", "status": scheduled},
+                {"type": "PodReadyToStartContainers", "status": startable}]);
+            let pod_ = serde_json::json!({"metadata": {"name": "orders-0"}, "status": {"conditions": conditions}});
+            pod(&serde_json::from_value(pod_).unwrap()).mounting
+        };
+        assert!(mounting("True", "False"));
+        assert!(!mounting("True", "True"));
+        assert!(!mounting("False", "False"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use signalbox_contract::{ADMIN_PORT, REPORT_PATH, ShardReport};
+use signalbox_contract::{ADMIN_PORT, BreakerPhase, REPORT_PATH, ShardReport};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
@@ -182,8 +182,10 @@ fn brief(observation: &Observation<Report>) -> Vec<String> {
         Observation::Reading { value: Report { shard, .. }, .. } => {
             let age = shard.oldest_event_age_ms.map(Duration::from_millis).map(approximate_age);
             let sinks = shard.sinks.iter().map(|sink| {
-                let failing = sink.last_failure.as_ref().filter(|_| sink.consecutive_failures > 0);
-                format!("{} {:?}", approximate_count(sink.backlog_events), failing.map(|failure| &failure.message))
+                let tripped = sink.phase != BreakerPhase::Serving;
+                let failing = sink.last_failure.as_ref().filter(|_| sink.consecutive_failures > 0 || tripped);
+                let [backlog, letters] = [sink.backlog_events, sink.dead_letters].map(approximate_count);
+                format!("{backlog} {letters} {tripped} {:?}", failing.map(|failure| &failure.message))
             });
             [approximate_count(shard.backlog_events), age.unwrap_or_default()].into_iter().chain(sinks).collect()
         }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
-use signalbox_contract::{AddressPolicy, CONFIG_FILE, Ordering, RetryConfig, ShardConfig, SinkConfig};
+use signalbox_contract::{CONFIG_FILE, Ordering, RetryConfig, ShardConfig, SinkConfig};
 
-use super::metadata;
+use super::{metadata, secrets};
+use crate::api;
 use crate::fleet::{FleetIntent, RegionIntent, SinkIntent, names};
 
 /// Largest event accepted: 1 MiB, of the order of what brokers take by default.
@@ -25,25 +26,31 @@ pub(super) fn config_map(intent: &FleetIntent, region: &RegionIntent) -> ConfigM
 
 /// What the shards of a region have to know.
 pub(super) fn shard_config(intent: &FleetIntent, region: &RegionIntent) -> ShardConfig {
+    let queue = &intent.queue;
     ShardConfig {
         fleet: intent.name.clone(),
         region: region.name.clone(),
         sinks: intent.sinks.iter().map(|sink| sink_config(sink, &region.name)).collect(),
-        backlog_limit_bytes: backlog_limit(intent.storage_bytes),
-        backlog_limit_events: None,
-        backlog_limit_age_ms: None,
+        backlog_limit_bytes: backlog_limit(queue.storage_bytes),
+        backlog_limit_events: queue.limit_events,
+        backlog_limit_age_ms: queue.limit_age.map(milliseconds),
         max_event_bytes: MAX_EVENT_BYTES,
-        duplicate_window_ms: 0,
-        dead_letter_limit_bytes: 0,
-        tls: None,
-        addresses: AddressPolicy::default(),
+        duplicate_window_ms: milliseconds(queue.duplicate_window),
+        dead_letter_limit_bytes: dead_letter_limit(queue.storage_bytes),
+        tls: secrets::tls(intent),
+        addresses: intent.addresses.clone(),
     }
 }
 
-/// What the store needs of a volume besides the backlog: its journal, and what is settled and not yet reclaimed. The
-/// dispatcher's README says 512 MiB and a fifth of the limit.
+/// A tenth of a volume is for dead letters.
+fn dead_letter_limit(storage_bytes: u64) -> u64 {
+    storage_bytes / 10
+}
+
+/// The rest is for the backlog, but for what the store needs: its journal, and what is settled and not yet reclaimed.
+/// The dispatcher's README says 512 MiB and a fifth of the limit.
 fn backlog_limit(storage_bytes: u64) -> u64 {
-    let rest = storage_bytes.saturating_sub(512 << 20) / 6 * 5;
+    let rest = storage_bytes.saturating_sub(dead_letter_limit(storage_bytes)).saturating_sub(512 << 20) / 6 * 5;
     // A volume smaller than the rules allow is one from before the rules: let it go on with what it can hold.
     rest.max(storage_bytes / 4)
 }
@@ -62,11 +69,14 @@ fn sink_config(sink: &SinkIntent, region: &str) -> SinkConfig {
         retry: RetryConfig {
             initial_backoff_ms: milliseconds(sink.initial_backoff),
             max_backoff_ms: milliseconds(sink.max_backoff),
-            max_attempts: None,
+            max_attempts: sink.max_attempts,
         },
-        ordering: Ordering::PerKey,
-        filter: BTreeMap::new(),
-        signing_secret_file: None,
+        ordering: match sink.ordering {
+            api::Ordering::PerKey => Ordering::PerKey,
+            api::Ordering::None => Ordering::None,
+        },
+        filter: sink.filter.clone(),
+        signing_secret_file: secrets::signing(sink),
     }
 }
 

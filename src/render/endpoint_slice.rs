@@ -35,7 +35,7 @@ fn slice(intent: &FleetIntent, region: &RegionPlan, family: &str, endpoints: &[&
             name: Some(names::EVENTS_PORT_NAME.to_owned()),
             port: Some(EVENTS_PORT.into()),
             protocol: Some("TCP".to_owned()),
-            app_protocol: Some("http".to_owned()),
+            app_protocol: Some(metadata::events_protocol(intent).to_owned()),
         }]),
         endpoints: endpoints.iter().map(|endpoint| slice_endpoint(intent, endpoint)).collect(),
     })

@@ -56,6 +56,11 @@ pub(super) fn label_selector(intent: &FleetIntent, region: &str) -> LabelSelecto
     LabelSelector { match_labels: Some(selector(intent, Some(region))), match_expressions: None }
 }
 
+/// What producers speak to the events port, as `appProtocol` of Services and EndpointSlices has it.
+pub(super) fn events_protocol(intent: &FleetIntent) -> &'static str {
+    if intent.tls_secret.is_some() { "https" } else { "http" }
+}
+
 /// Writes the object's digest into its annotations, so that a change in what we render shows without comparing.
 pub(super) fn stamped<K: Resource + Serialize>(mut object: K) -> K {
     let digest = digest(&object);

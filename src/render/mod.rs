@@ -5,6 +5,7 @@ mod config;
 mod disruption_budget;
 mod endpoint_slice;
 mod metadata;
+mod secrets;
 mod services;
 mod stateful_set;
 

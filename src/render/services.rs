@@ -40,7 +40,7 @@ pub(super) fn shards(intent: &FleetIntent, region: &RegionIntent) -> Service {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
             selector: Some(metadata::selector(intent, Some(&region.name))),
-            ports: Some(vec![port(names::EVENTS_PORT_NAME, EVENTS_PORT), port(names::ADMIN_PORT_NAME, ADMIN_PORT)]),
+            ports: Some(vec![events_port(intent), port(names::ADMIN_PORT_NAME, ADMIN_PORT, "http")]),
             ..ServiceSpec::default()
         }),
         ..Service::default()
@@ -55,22 +55,22 @@ fn service(
 ) -> Service {
     metadata::stamped(Service {
         metadata: metadata::object_meta(intent, name, region),
-        spec: Some(ServiceSpec {
-            selector,
-            ports: Some(vec![port(names::EVENTS_PORT_NAME, EVENTS_PORT)]),
-            ..ServiceSpec::default()
-        }),
+        spec: Some(ServiceSpec { selector, ports: Some(vec![events_port(intent)]), ..ServiceSpec::default() }),
         ..Service::default()
     })
 }
 
-fn port(name: &str, number: u16) -> ServicePort {
+fn events_port(intent: &FleetIntent) -> ServicePort {
+    port(names::EVENTS_PORT_NAME, EVENTS_PORT, metadata::events_protocol(intent))
+}
+
+fn port(name: &str, number: u16, protocol: &str) -> ServicePort {
     ServicePort {
         name: Some(name.to_owned()),
         port: number.into(),
         target_port: Some(IntOrString::String(name.to_owned())),
         protocol: Some("TCP".to_owned()),
-        app_protocol: Some("http".to_owned()),
+        app_protocol: Some(protocol.to_owned()),
         ..ServicePort::default()
     }
 }

@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use signalbox_contract::{ADMIN_PORT, CONFIG_FILE, DATA_DIR, EVENTS_PORT, HEALTHZ_PATH, READYZ_PATH};
 
-use super::{config, metadata};
+use super::{config, metadata, secrets};
 use crate::fleet::{FleetIntent, RegionIntent, names};
 
 /// The numeric user that the image runs as; also the group that its volume belongs to.
@@ -60,10 +60,10 @@ fn claim_template(intent: &FleetIntent, region: &RegionIntent) -> PersistentVolu
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(intent.storage.clone()))])),
+                requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(intent.queue.storage.clone()))])),
                 limits: None,
             }),
-            storage_class_name: intent.storage_class.clone(),
+            storage_class_name: intent.queue.storage_class.clone(),
             ..PersistentVolumeClaimSpec::default()
         }),
         status: None,
@@ -85,14 +85,7 @@ fn pod_template(intent: &FleetIntent, region: &RegionIntent) -> PodTemplateSpec 
                 spread(intent, region, names::ZONE_LABEL),
                 spread(intent, region, "kubernetes.io/hostname"),
             ]),
-            volumes: Some(vec![Volume {
-                name: "config".to_owned(),
-                config_map: Some(ConfigMapVolumeSource {
-                    name: names::region(&intent.name, &region.name),
-                    ..ConfigMapVolumeSource::default()
-                }),
-                ..Volume::default()
-            }]),
+            volumes: Some([config_volume(intent, region)].into_iter().chain(secrets::volume(intent)).collect()),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             termination_grace_period_seconds: Some(GRACE_PERIOD_SECONDS),
@@ -110,8 +103,28 @@ fn pod_template(intent: &FleetIntent, region: &RegionIntent) -> PodTemplateSpec 
     }
 }
 
+fn config_volume(intent: &FleetIntent, region: &RegionIntent) -> Volume {
+    Volume {
+        name: "config".to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: names::region(&intent.name, &region.name),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
 fn container(intent: &FleetIntent) -> Container {
     let directory = CONFIG_FILE.rsplit_once('/').map_or("/", |(directory, _)| directory);
+    let mounts = [
+        VolumeMount { name: names::VOLUME.to_owned(), mount_path: DATA_DIR.to_owned(), ..VolumeMount::default() },
+        VolumeMount {
+            name: "config".to_owned(),
+            mount_path: directory.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        },
+    ];
     Container {
         name: names::CONTAINER.to_owned(),
         image: Some(intent.image.clone()),
@@ -137,15 +150,7 @@ fn container(intent: &FleetIntent) -> Container {
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![
-            VolumeMount { name: names::VOLUME.to_owned(), mount_path: DATA_DIR.to_owned(), ..VolumeMount::default() },
-            VolumeMount {
-                name: "config".to_owned(),
-                mount_path: directory.to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            },
-        ]),
+        volume_mounts: Some(mounts.into_iter().chain(secrets::mount(intent)).collect()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }

@@ -45,20 +45,78 @@ fn the_objects_are_as_reviewed() {
     insta::assert_snapshot!("stateful_set", yaml(&manifests.stateful_sets[..1]));
 }
 
+fn rendered_equipped() -> Manifests<Rendered> {
+    let intent = FleetIntent::parse(&fixtures::equipped(), &fixtures::shard_defaults()).unwrap();
+    render(&intent, &decide(&intent, &fixtures::settled(), fixtures::now()))
+}
+
+#[test]
+fn a_fleet_with_everything_that_it_could_do_without_is_as_reviewed() {
+    let manifests = rendered_equipped();
+    insta::assert_snapshot!("config_map_with_everything", yaml(&manifests.config_maps[..1]));
+    let pod = manifests.stateful_sets[0].spec.clone().unwrap().template.spec.unwrap();
+    insta::assert_snapshot!("volumes_with_secrets", yaml(&[pod.volumes.unwrap()]));
+    insta::assert_snapshot!("mounts_with_secrets", yaml(&[pod.containers[0].volume_mounts.clone().unwrap()]));
+}
+
+#[test]
+fn every_file_that_a_shard_is_told_of_is_mounted() {
+    let intent = FleetIntent::parse(&fixtures::equipped(), &fixtures::shard_defaults()).unwrap();
+    let config = config::shard_config(&intent, &intent.regions[0]);
+    let volume = secrets::volume(&intent).unwrap().projected.unwrap();
+    let directory = secrets::mount(&intent).unwrap().mount_path;
+    let items = volume.sources.unwrap().into_iter().flat_map(|source| source.secret.unwrap().items.unwrap());
+    let mut mounted: Vec<_> = items.map(|item| format!("{directory}/{}", item.path)).collect();
+    let tls = config.tls.unwrap();
+    let signing = config.sinks.into_iter().filter_map(|sink| sink.signing_secret_file);
+    let mut told: Vec<_> = [tls.cert_file, tls.key_file].into_iter().chain(signing).collect();
+    mounted.sort();
+    told.sort();
+    assert_eq!(told, mounted);
+}
+
+#[test]
+fn with_a_certificate_every_way_to_the_events_port_is_called_https() {
+    for (manifests, protocol) in [(rendered(), "http"), (rendered_equipped(), "https")] {
+        let services = manifests.services.iter().flat_map(|service| service.spec.clone().unwrap().ports.unwrap());
+        let slices = manifests.endpoint_slices.iter().flat_map(|slice| slice.ports.clone().unwrap());
+        let ports = services
+            .map(|port| (port.name.unwrap(), port.app_protocol.unwrap()))
+            .chain(slices.map(|port| (port.name.unwrap(), port.app_protocol.unwrap())));
+        for (name, called) in ports {
+            assert_eq!(called, if name == names::EVENTS_PORT_NAME { protocol } else { "http" }, "{name}");
+        }
+    }
+}
+
+#[test]
+fn backlog_dead_letters_and_the_stores_own_needs_fit_onto_the_volume() {
+    let mut intent = fixtures::intent();
+    for gibibytes in [1, 10, 1 << 16] {
+        intent.queue.storage_bytes = gibibytes << 30;
+        let config = config::shard_config(&intent, &intent.regions[0]);
+        let store = config.backlog_limit_bytes + config.backlog_limit_bytes / 5 + (512 << 20);
+        let taken = store + config.dead_letter_limit_bytes;
+        let volume = intent.queue.storage_bytes;
+        assert!(taken <= volume && volume - taken < volume / 100, "{gibibytes}: {taken} of {volume}");
+    }
+}
+
 #[test]
 fn nothing_that_is_sent_holds_a_null_or_a_status() {
-    let manifests = rendered();
-    let sent = [
-        serde_json::to_value(&manifests.config_maps),
-        serde_json::to_value(&manifests.services),
-        serde_json::to_value(&manifests.disruption_budgets),
-        serde_json::to_value(&manifests.endpoint_slices),
-        serde_json::to_value(&manifests.stateful_sets),
-    ];
-    for objects in sent {
-        let text = objects.unwrap().to_string();
-        assert!(!text.contains(":null"), "{text}");
-        assert!(!text.contains("\"status\""), "{text}");
+    for manifests in [rendered(), rendered_equipped()] {
+        let sent = [
+            serde_json::to_value(&manifests.config_maps),
+            serde_json::to_value(&manifests.services),
+            serde_json::to_value(&manifests.disruption_budgets),
+            serde_json::to_value(&manifests.endpoint_slices),
+            serde_json::to_value(&manifests.stateful_sets),
+        ];
+        for objects in sent {
+            let text = objects.unwrap().to_string();
+            assert!(!text.contains(":null"), "{text}");
+            assert!(!text.contains("\"status\""), "{text}");
+        }
     }
 }
 
@@ -81,6 +139,11 @@ fn only_what_shards_read_makes_their_pods_restart() {
     intent.regions[0].shards = 5;
     assert_eq!(templates(&intent), before);
     intent.sinks[0].max_concurrency = 17;
+    assert!(templates(&intent).iter().zip(&before).all(|(after, before)| after != before));
+    // Another policy of whoever runs the operator is one for every shard.
+    intent.sinks[0].max_concurrency = 16;
+    assert_eq!(templates(&intent), before);
+    intent.addresses.denied.clear();
     assert!(templates(&intent).iter().zip(&before).all(|(after, before)| after != before));
 }
 

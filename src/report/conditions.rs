@@ -5,7 +5,7 @@
 //! | `Ready` | every shard that the spec asks for is ready and up to date | True |
 //! | `Reconciling` | the operator is still bringing about what the spec says | False |
 //! | `Stalled` | it cannot, until somebody lends a hand | False |
-//! | `SinksHealthy` | no shard's latest attempts at any sink failed | True |
+//! | `SinksHealthy` | no shard's latest attempts at any sink failed, and no event was given up | True |
 //!
 //! `Ready`, `Reconciling` and `Stalled` mean what kstatus says they mean, so that `kubectl wait`, Helm, Flux and
 //! Argo CD need no script.
@@ -13,6 +13,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::status::has_dead_letters;
 use crate::api::SinkStatus;
 use crate::fleet::{FleetPlan, RegionPlan, RegionReason, SpecError, Standing};
 use crate::manifests::{Applied, ApplyFailure};
@@ -20,7 +21,9 @@ use crate::manifests::{Applied, ApplyFailure};
 const READY: &str = "Ready";
 const RECONCILING: &str = "Reconciling";
 pub(super) const STALLED: &str = "Stalled";
-pub(super) const SINKS_HEALTHY: &str = "SinksHealthy";
+const SINKS_HEALTHY: &str = "SinksHealthy";
+/// Events were given up.
+pub(super) const DEAD_LETTERS: &str = "DeadLetters";
 
 /// A condition without its times.
 struct Draft {
@@ -30,12 +33,21 @@ struct Draft {
     message: String,
 }
 
+/// What there is to tell of sinks.
+#[derive(Clone, Copy)]
+pub(super) struct Sinks<'a> {
+    /// All of them.
+    pub(super) sinks: &'a [SinkStatus],
+    /// The command that shows dead letters, if there are any.
+    pub(super) look: Option<&'a str>,
+}
+
 /// After a plan was applied.
 pub(super) fn acted(
     old: &[Condition],
     plan: &FleetPlan,
     applied: &Applied,
-    sinks: &[SinkStatus],
+    sinks: &Sinks<'_>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
@@ -125,19 +137,47 @@ fn stalled(failures: &[ApplyFailure]) -> Draft {
     }
 }
 
-fn sinks_healthy(sinks: &[SinkStatus]) -> Draft {
-    let (status, reason, message) = match sinks.iter().find(|sink| sink.last_failure.is_some()) {
-        Some(sink) => {
-            let failure = sink.last_failure.as_deref().unwrap_or_default();
-            let message = format!("sink {}: {} shards fail: {failure}", sink.name, sink.failing.replace('/', " of "));
-            ("False", "SinkFailing", message)
-        }
-        None if sinks.iter().any(|sink| sink.failing.ends_with("/0")) => {
+fn sinks_healthy(told: &Sinks<'_>) -> Draft {
+    let all = || told.sinks.iter();
+    // What is tripped says most, then what fails, then what was given up.
+    let failing = all().find(|sink| is_tripped(sink)).or_else(|| all().find(|sink| is_failing(sink)));
+    let (status, reason, message) = match failing {
+        Some(sink) => ("False", "SinkFailing", describe_failing(sink)),
+        None if all().any(|sink| sink.failing.ends_with("/0")) => {
             ("Unknown", "NoReports", "no shard has reported yet".to_owned())
         }
-        None => ("True", "AllSinksAnswer", String::new()),
+        None => match all().find(|sink| has_dead_letters(sink)) {
+            Some(sink) => ("False", DEAD_LETTERS, describe_dead_letters(sink, told.look)),
+            None => ("True", "AllSinksAnswer", String::new()),
+        },
     };
     Draft { type_: SINKS_HEALTHY, status, reason: reason.to_owned(), message }
+}
+
+/// Whether some shard has stopped to send events to a sink.
+pub(super) fn is_tripped(sink: &SinkStatus) -> bool {
+    sink.phase.ends_with("Tripped")
+}
+
+/// Whether some shard's latest attempts failed.
+pub(super) fn is_failing(sink: &SinkStatus) -> bool {
+    !sink.failing.starts_with("0/")
+}
+
+/// How a sink fails, in a sentence.
+pub(super) fn describe_failing(sink: &SinkStatus) -> String {
+    let tripped = match sink.phase.split_once('/') {
+        Some((shards, _)) => format!(", {shards} of them Tripped"),
+        None => String::new(),
+    };
+    let failure = sink.last_failure.as_ref().map(|failure| format!(": {failure}")).unwrap_or_default();
+    format!("sink {}: {} shards fail{tripped}{failure}", sink.name, sink.failing.replace('/', " of "))
+}
+
+/// What a sink was given up on, in a sentence.
+pub(super) fn describe_dead_letters(sink: &SinkStatus, look: Option<&str>) -> String {
+    let look = look.map(|look| format!("; see {look}")).unwrap_or_default();
+    format!("sink {}: dead letters: {}{look}", sink.name, sink.dead_letters.as_deref().unwrap_or("0"))
 }
 
 /// One that needs a hand before one that may pass.

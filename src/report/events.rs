@@ -1,13 +1,15 @@
-//! Which events a change of status deserves: one per region, sink or condition whose reason is another. Pure.
+//! Which events a change of status deserves: one per region or condition whose reason is another, and per sink that
+//! begins to fail, trips, answers again, or has its first dead letter. Pure.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use kube::runtime::events::{Event, EventType};
 
-use crate::api::{EventDispatcher, EventDispatcherStatus, RegionStatus};
+use crate::api::{EventDispatcher, EventDispatcherStatus, RegionStatus, SinkStatus};
 use crate::fleet::{RegionReason, names};
 
-use super::conditions::{SINKS_HEALTHY, STALLED};
+use super::conditions::{DEAD_LETTERS, STALLED, describe_dead_letters, describe_failing, is_failing, is_tripped};
+use super::status::has_dead_letters;
 
 /// Reasons that nobody has to do anything about.
 const CALM: [RegionReason; 6] = [
@@ -40,23 +42,67 @@ pub(super) fn events(
             "Remove",
         ));
     }
-    for type_ in [STALLED, SINKS_HEALTHY] {
-        let status_of = |status: &EventDispatcherStatus| {
-            status.conditions.iter().find(|condition| condition.type_ == type_).cloned()
-        };
-        let (before, after) = (status_of(old), status_of(new));
-        let Some(after) = after else { continue };
-        let is_bad = |status: &str| status == if type_ == STALLED { "True" } else { "False" };
-        let was_bad = before.is_some_and(|before| is_bad(&before.status));
-        if is_bad(&after.status) && !was_bad {
-            events.push(event(EventType::Warning, &after.reason, after.message, "Reconcile"));
-        } else if was_bad && !is_bad(&after.status) {
-            let note =
-                if after.message.is_empty() { format!("{type_} is {} again", after.status) } else { after.message };
-            events.push(event(EventType::Normal, &after.reason, note, "Reconcile"));
-        }
+    for sink in &new.sinks {
+        let before = old.sinks.iter().find(|before| before.name == sink.name);
+        events.extend(of_sink(before, sink));
     }
+    events.extend(of_stalling(old, new));
     events
+}
+
+/// How a sink is, as far as people want to hear of a change.
+#[derive(PartialEq, Eq)]
+enum Health {
+    Answers,
+    Fails,
+    Tripped,
+}
+
+fn health(sink: &SinkStatus) -> Option<Health> {
+    match sink {
+        _ if sink.failing.ends_with("/0") => None,
+        _ if is_tripped(sink) => Some(Health::Tripped),
+        _ if is_failing(sink) => Some(Health::Fails),
+        _ => Some(Health::Answers),
+    }
+}
+
+fn of_sink(before: Option<&SinkStatus>, sink: &SinkStatus) -> Vec<Event> {
+    let was = before.and_then(health);
+    let mut told = Vec::new();
+    match health(sink) {
+        Some(Health::Tripped) if was != Some(Health::Tripped) => {
+            told.push((EventType::Warning, "SinkTripped", describe_failing(sink)));
+        }
+        Some(Health::Fails) if !matches!(was, Some(Health::Fails | Health::Tripped)) => {
+            told.push((EventType::Warning, "SinkFailing", describe_failing(sink)));
+        }
+        Some(Health::Answers) if matches!(was, Some(Health::Fails | Health::Tripped)) => {
+            told.push((EventType::Normal, "SinkAnswers", format!("sink {}: answers every shard again", sink.name)));
+        }
+        _ => {}
+    }
+    if has_dead_letters(sink) && !before.is_some_and(has_dead_letters) {
+        told.push((EventType::Warning, DEAD_LETTERS, describe_dead_letters(sink, None)));
+    }
+    // Events are told apart by what they are related to and by their action, and a sink is no object.
+    let action = format!("DeliverTo-{}", sink.name);
+    told.into_iter().map(|(type_, reason, note)| event(type_, reason, note, &action)).collect()
+}
+
+fn of_stalling(old: &EventDispatcherStatus, new: &EventDispatcherStatus) -> Option<Event> {
+    let of = |status: &EventDispatcherStatus| {
+        let stalled = status.conditions.iter().find(|condition| condition.type_ == STALLED).cloned();
+        stalled.map(|stalled| (stalled.status == "True", stalled))
+    };
+    let was_stalled = of(old).is_some_and(|(stalled, _)| stalled);
+    match of(new)? {
+        (true, now) if !was_stalled => Some(event(EventType::Warning, &now.reason, now.message, "Reconcile")),
+        (false, now) if was_stalled => {
+            Some(event(EventType::Normal, &now.reason, format!("{STALLED} is {} again", now.status), "Reconcile"))
+        }
+        _ => None,
+    }
 }
 
 /// What stays of a fleet that is gone. At most the first ten claims by name: an event's text is short.

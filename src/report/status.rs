@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use signalbox_contract::{BreakerPhase, SinkReport};
 
 use super::{Told, conditions};
 use crate::api::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
 use crate::fleet::{
     FleetIntent, FleetPlan, FleetSnapshot, RegionPlan, RegionSnapshot, ShardSnapshot, Standing, approximate_age,
-    approximate_count,
+    approximate_count, names,
 };
 
 /// The status to be. `old` gives the times at which conditions last changed.
@@ -27,11 +28,22 @@ pub(super) fn status(
         },
         Told::Acted { intent, snapshot, plan, applied } => {
             let sinks = sinks(intent, snapshot);
+            let look = sinks.iter().find(|sink| has_dead_letters(sink)).and_then(|sink| {
+                let pod = holder_of_dead_letters(intent, snapshot, &sink.name)?;
+                Some(format!("kubectl exec --namespace {} {pod} -- /dispatcher dead-letters list", intent.namespace))
+            });
             EventDispatcherStatus {
                 observed_generation: generation,
                 summary: Some(summary(snapshot, plan)),
                 regions: regions(snapshot, plan),
-                conditions: conditions::acted(&old.conditions, plan, &applied.stage, &sinks, generation, now),
+                conditions: conditions::acted(
+                    &old.conditions,
+                    plan,
+                    &applied.stage,
+                    &conditions::Sinks { sinks: &sinks, look: look.as_deref() },
+                    generation,
+                    now,
+                ),
                 sinks,
             }
         }
@@ -84,18 +96,43 @@ fn sinks(intent: &FleetIntent, snapshot: &FleetSnapshot) -> Vec<SinkStatus> {
 }
 
 fn sink(name: &str, snapshot: &FleetSnapshot) -> SinkStatus {
-    let of = |shard: &ShardSnapshot| {
-        shard.report.value().and_then(|report| report.shard.sinks.iter().find(|sink| sink.name == name).cloned())
-    };
-    let reports: Vec<_> = shards(snapshot).filter_map(of).collect();
-    let failing: Vec<_> = reports.iter().filter(|report| report.consecutive_failures > 0).collect();
+    let reports: Vec<_> = shards(snapshot).filter_map(|shard| report_of(name, shard)).collect();
+    let sum = |of: fn(&SinkReport) -> u64| backlog(shards(snapshot), |shard| report_of(name, shard).map(of));
+    // Whether a shard probes just now or waits to: a status that told them apart would be written with every probe.
+    let tripped = reports.iter().filter(|report| report.phase != BreakerPhase::Serving).count();
+    let fails = |report: &&&SinkReport| report.consecutive_failures > 0 || report.phase != BreakerPhase::Serving;
+    let failing: Vec<_> = reports.iter().filter(fails).collect();
     let latest = failing.iter().filter_map(|report| report.last_failure.as_ref()).min_by_key(|failure| failure.age_ms);
     SinkStatus {
         name: name.to_owned(),
-        backlog: backlog(shards(snapshot), |shard| of(shard).map(|report| report.backlog_events)),
+        backlog: sum(|report| report.backlog_events),
+        phase: match (tripped, reports.len()) {
+            (_, 0) => "unknown".to_owned(),
+            (0, _) => "Serving".to_owned(),
+            (tripped, all) => format!("{tripped}/{all} Tripped"),
+        },
+        dead_letters: Some(sum(|report| report.dead_letters)).filter(|sum| sum != "0" && sum != "unknown"),
         failing: format!("{}/{}", failing.len(), reports.len()),
         last_failure: latest.map(|failure| failure.message.clone()),
     }
+}
+
+fn report_of<'a>(sink: &str, shard: &'a ShardSnapshot) -> Option<&'a SinkReport> {
+    shard.report.value()?.shard.sinks.iter().find(|report| report.name == sink)
+}
+
+/// The first shard that keeps dead letters of a sink.
+fn holder_of_dead_letters(intent: &FleetIntent, snapshot: &FleetSnapshot, sink: &str) -> Option<String> {
+    let holds = |shard| report_of(sink, shard).is_some_and(|report| report.dead_letters > 0);
+    snapshot.regions.iter().find_map(|(region, seen)| {
+        let (ordinal, _) = seen.shards.iter().find(|(_, shard)| shard.pod.is_some() && holds(shard))?;
+        Some(names::pod(&intent.name, region, *ordinal))
+    })
+}
+
+/// Whether some shard is known to keep dead letters of a sink.
+pub(super) fn has_dead_letters(sink: &SinkStatus) -> bool {
+    sink.dead_letters.as_deref().is_some_and(|sum| sum != "0+?")
 }
 
 /// A sum in which what is not known shows.

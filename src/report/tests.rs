@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use signalbox_contract::{BreakerPhase, LastFailure, SinkReport};
 
 use super::*;
 use crate::decide::decide;
@@ -158,12 +159,103 @@ fn a_failing_sink_is_named_and_leaves_the_fleet_ready() {
     let Observation::Reading { value, .. } = &mut shard.report else { panic!("a reading") };
     value.shard.sinks[1].consecutive_failures = 4;
     let message = "connection refused".to_owned();
-    value.shard.sinks[1].last_failure = Some(signalbox_contract::LastFailure { message, age_ms: 10 });
+    value.shard.sinks[1].last_failure = Some(LastFailure { message, age_ms: 10 });
     let status = status_of(&situation);
     assert_eq!(verdict(&status, "SinksHealthy"), ("False", "SinkFailing"));
     assert_eq!(condition(&status, "SinksHealthy").message, "sink audit: 1 of 4 shards fail: connection refused");
     assert_eq!(status.sinks[0].failing, "0/4");
     assert_eq!(verdict(&status, "Ready").0, "True");
+}
+
+fn sink_report<'a>(situation: &'a mut Situation, region: &str, sink: usize) -> &'a mut SinkReport {
+    let shard = situation.snapshot.regions.get_mut(region).unwrap().shards.get_mut(&1).unwrap();
+    let Observation::Reading { value, .. } = &mut shard.report else { panic!("a reading") };
+    &mut value.shard.sinks[sink]
+}
+
+fn trip(report: &mut SinkReport) {
+    report.phase = BreakerPhase::Tripped;
+    report.last_failure = Some(LastFailure { message: "answered 503".to_owned(), age_ms: 10 });
+}
+
+#[test]
+fn a_tripped_sink_is_named_before_one_that_fails() {
+    let mut situation = settled();
+    sink_report(&mut situation, "eu-west", 0).consecutive_failures = 1;
+    trip(sink_report(&mut situation, "us-east", 1));
+    let status = status_of(&situation);
+    assert_eq!((status.sinks[0].phase.as_str(), status.sinks[1].phase.as_str()), ("Serving", "1/4 Tripped"));
+    assert_eq!(verdict(&status, "SinksHealthy"), ("False", "SinkFailing"));
+    let message = &condition(&status, "SinksHealthy").message;
+    assert_eq!(message, "sink audit: 1 of 4 shards fail, 1 of them Tripped: answered 503");
+}
+
+#[test]
+fn a_probe_and_the_limit_of_concurrency_are_nothing_to_tell() {
+    let mut situation = settled();
+    trip(sink_report(&mut situation, "eu-west", 1));
+    let waiting = status_of(&situation);
+    let report = sink_report(&mut situation, "eu-west", 1);
+    (report.phase, report.concurrency_limit) = (BreakerPhase::Probing, 1);
+    assert_eq!(status_of(&situation), waiting);
+}
+
+#[test]
+fn dead_letters_are_counted_and_where_they_are_is_told() {
+    let mut situation = settled();
+    sink_report(&mut situation, "eu-west", 1).dead_letters = 7;
+    sink_report(&mut situation, "us-east", 1).dead_letters = 1_300;
+    let status = status_of(&situation);
+    assert_eq!(
+        (status.sinks[0].dead_letters.as_deref(), status.sinks[1].dead_letters.as_deref()),
+        (None, Some("1.3k"))
+    );
+    assert_eq!(verdict(&status, "SinksHealthy"), ("False", "DeadLetters"));
+    let message = &condition(&status, "SinksHealthy").message;
+    let look = "kubectl exec --namespace shop orders-eu-west-1 -- /dispatcher dead-letters list";
+    assert_eq!(message, &format!("sink audit: dead letters: 1.3k; see {look}"));
+    assert_eq!(verdict(&status, "Ready").0, "True");
+}
+
+#[test]
+fn a_sink_that_no_shard_tells_of_is_unknown() {
+    let mut situation = settled();
+    for region in situation.snapshot.regions.values_mut() {
+        region.shards.values_mut().for_each(|shard| shard.report = Observation::NotYet);
+    }
+    let status = status_of(&situation);
+    let sink = &status.sinks[0];
+    assert_eq!((sink.phase.as_str(), sink.dead_letters.as_deref()), ("unknown", None));
+    assert_eq!(verdict(&status, "SinksHealthy"), ("Unknown", "NoReports"));
+}
+
+#[test]
+fn a_sink_that_fails_trips_gives_up_and_answers_again_is_announced_once_each() {
+    let mut situation = settled();
+    let mut before = status_of(&situation);
+    let mut announced = |situation: &Situation| {
+        let after = told(situation, &before, fixtures::now());
+        let events = events::events(&fixtures::dispatcher(), &before, &after);
+        assert!(events.iter().all(|event| event.action == "DeliverTo-audit"));
+        before = after;
+        events.into_iter().map(|event| format!("{}: {}", event.reason, event.note.unwrap())).collect::<Vec<_>>()
+    };
+    let report = sink_report(&mut situation, "eu-west", 1);
+    report.consecutive_failures = 1;
+    assert_eq!(announced(&situation), ["SinkFailing: sink audit: 1 of 4 shards fail"]);
+    trip(sink_report(&mut situation, "eu-west", 1));
+    let tripped = "SinkTripped: sink audit: 1 of 4 shards fail, 1 of them Tripped: answered 503";
+    assert_eq!(announced(&situation), [tripped]);
+    trip(sink_report(&mut situation, "us-east", 1));
+    assert_eq!(announced(&situation), [""; 0]);
+    for region in ["eu-west", "us-east"] {
+        let report = sink_report(&mut situation, region, 1);
+        (report.phase, report.consecutive_failures, report.dead_letters) = (BreakerPhase::Serving, 0, 2);
+    }
+    let well = ["SinkAnswers: sink audit: answers every shard again", "DeadLetters: sink audit: dead letters: 4"];
+    assert_eq!(announced(&situation), well);
+    sink_report(&mut situation, "us-east", 1).dead_letters = 9;
+    assert_eq!(announced(&situation), [""; 0]);
 }
 
 #[test]

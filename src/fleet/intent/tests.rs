@@ -1,6 +1,7 @@
 //! One test per error: each a single change to a spec that parses.
 
 use super::*;
+use crate::api::Ordering;
 use crate::fixtures;
 
 fn error_after(change: impl FnOnce(&mut EventDispatcher)) -> String {
@@ -12,7 +13,7 @@ fn error_after(change: impl FnOnce(&mut EventDispatcher)) -> String {
 #[test]
 fn the_sample_parses_with_its_defaults_filled_in() {
     let intent = fixtures::intent();
-    assert_eq!(intent.storage_bytes, 1 << 30);
+    assert_eq!(intent.queue.storage_bytes, 1 << 30);
     assert_eq!(intent.image, "signalbox.dev/dispatcher:test");
     assert_eq!(intent.sinks[0].timeout, Duration::from_secs(5));
     assert_eq!(intent.regions[0].node_selector["topology.kubernetes.io/region"], "eu-west");
@@ -48,6 +49,46 @@ fn a_negative_weight_is_named() {
 fn a_region_without_shards_is_named() {
     let error = error_after(|dispatcher| dispatcher.spec.regions[1].shards.min = 0);
     assert_eq!(error, "regions[us-east].shards.min: 0 is out of range; write a number above 0");
+}
+
+#[test]
+fn what_is_left_out_of_a_sink_and_a_queue_changes_nothing() {
+    let intent = fixtures::intent();
+    let sink = &intent.sinks[0];
+    assert_eq!((sink.ordering, sink.max_attempts, sink.filter.len()), (Ordering::PerKey, None, 0));
+    assert_eq!((sink.signing.as_ref(), intent.tls_secret.as_ref()), (None, None));
+    let queue = &intent.queue;
+    assert_eq!((queue.limit_events, queue.limit_age, queue.duplicate_window), (None, None, Duration::from_mins(2)));
+    assert!(intent.secrets().is_empty());
+}
+
+#[test]
+fn the_secrets_of_a_fleet_are_named_once() {
+    let mut dispatcher = fixtures::equipped();
+    let signing = dispatcher.spec.sinks[1].signing.clone();
+    dispatcher.spec.sinks[0].signing = signing;
+    let intent = FleetIntent::parse(&dispatcher, &fixtures::shard_defaults()).unwrap();
+    assert_eq!(intent.secrets().into_iter().collect::<Vec<_>>(), ["audit-signing", "orders-tls"]);
+}
+
+#[test]
+fn a_duplicate_window_may_be_off_but_must_be_a_duration() {
+    let mut dispatcher = fixtures::dispatcher();
+    dispatcher.spec.queue.duplicate_window = "0s".to_owned();
+    let intent = FleetIntent::parse(&dispatcher, &fixtures::shard_defaults()).unwrap();
+    assert_eq!(intent.queue.duplicate_window, Duration::ZERO);
+    let error = error_after(|dispatcher| dispatcher.spec.queue.duplicate_window = "a while".to_owned());
+    assert_eq!(error, r#"queue.duplicateWindow: "a while" cannot be read; write a duration such as 5s"#);
+}
+
+#[test]
+fn limits_of_zero_are_named() {
+    let error = error_after(|dispatcher| dispatcher.spec.queue.limits.events = Some(0));
+    assert_eq!(error, "queue.limits.events: 0 is out of range; write a number above 0");
+    let error = error_after(|dispatcher| dispatcher.spec.queue.limits.age = Some("0s".to_owned()));
+    assert_eq!(error, r#"queue.limits.age: "0s" cannot be read; write a duration such as 5s"#);
+    let error = error_after(|dispatcher| dispatcher.spec.sinks[0].retry.max_attempts = Some(0));
+    assert_eq!(error, "sinks[fulfilment].retry.maxAttempts: 0 is out of range; write a number above 0");
 }
 
 #[test]
