@@ -29,6 +29,31 @@ pub struct SinkSpec {
     pub name: String,
     /// Its URI.
     pub uri: String,
+    /// Further fields, as JSON by name.
+    pub more: Vec<(String, serde_json::Value)>,
+}
+
+impl SinkSpec {
+    /// A sink with defaults for all else.
+    pub fn new(name: &str, uri: String) -> Self {
+        Self { name: name.to_owned(), uri, more: Vec::new() }
+    }
+
+    /// The same with one field more.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: serde_json::Value) -> Self {
+        self.more.push((field.to_owned(), value));
+        self
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let mut json = serde_json::json!(
+            {"name": self.name, "uri": self.uri, "timeout": "1s", "retry": {"maxBackoff": "2s"}});
+        for (field, value) in &self.more {
+            json[field] = value.clone();
+        }
+        json
+    }
 }
 
 impl FleetSpec {
@@ -36,7 +61,7 @@ impl FleetSpec {
     pub fn new(name: &str, regions: &[String], shards: u32, sinks: &Sinks) -> Self {
         Self {
             name: name.to_owned(),
-            sinks: vec![SinkSpec { name: "fulfilment".to_owned(), uri: sinks.uri() }],
+            sinks: vec![SinkSpec::new("fulfilment", sinks.uri())],
             regions: regions.iter().map(|region| (region.clone(), 1, shards)).collect(),
             more: Vec::new(),
         }
@@ -44,11 +69,7 @@ impl FleetSpec {
 
     /// The manifest.
     pub fn yaml(&self) -> Result<String> {
-        let sinks: Vec<_> = self
-            .sinks
-            .iter()
-            .map(|sink| serde_json::json!({"name": sink.name, "uri": sink.uri, "timeout": "1s", "retry": {"maxBackoff": "2s"}}))
-            .collect();
+        let sinks: Vec<_> = self.sinks.iter().map(SinkSpec::json).collect();
         let regions: Vec<_> = self
             .regions
             .iter()

@@ -23,6 +23,6 @@ pub mod writes;
 pub use fleet::{Fleet, FleetSpec, SinkSpec};
 pub use load::{Load, LoadResult};
 pub use scene::{Scene, restarts};
-pub use sinks::{Receipts, Sinks, Tally};
+pub use sinks::{Receipts, Signatures, Sinks, Tally};
 pub use stage::{NAMESPACE, Stage};
 pub use wait::eventually;

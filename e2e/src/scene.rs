@@ -8,6 +8,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use signalbox_contract::EVENTS_PORT;
 
 use crate::{Stage, eventually};
 
@@ -114,17 +115,33 @@ impl Scene {
         self.request("GET", &format!("pods/{pod}:{port}"), path, String::new()).await
     }
 
+    /// What the pod `pod` answers to `POST path` without a body on its port `port`.
+    pub async fn post_to_pod(&self, pod: &str, port: u16, path: &str) -> Result<String> {
+        self.request("POST", &format!("pods/{pod}:{port}"), path, String::new()).await
+    }
+
+    /// What the shard `pod` answers to an event in structured mode; `scheme` is `http` or `https`. The API server, which
+    /// asks, looks at no certificate.
+    pub async fn send_to_pod(&self, scheme: &str, pod: &str, event: &serde_json::Value) -> Result<String> {
+        let (target, event) = (format!("pods/{scheme}:{pod}:{EVENTS_PORT}"), event.to_string());
+        self.request_as("POST", &target, "/", "application/cloudevents+json", event).await
+    }
+
     /// The answer of `PUT path` with a JSON body.
     pub async fn put(&self, service: &str, port: &str, path: &str, json: &str) -> Result<String> {
         self.request("PUT", &format!("services/{service}:{port}"), path, json.to_owned()).await
     }
 
     async fn request(&self, method: &str, target: &str, path: &str, body: String) -> Result<String> {
+        self.request_as(method, target, path, "application/json", body).await
+    }
+
+    async fn request_as(&self, method: &str, target: &str, path: &str, content: &str, body: String) -> Result<String> {
         let uri = format!("/api/v1/namespaces/{}/{target}/proxy{path}", self.namespace);
         let request = http::Request::builder()
             .method(method)
             .uri(&uri)
-            .header("content-type", "application/json")
+            .header("content-type", content)
             .body(body.into_bytes())?;
         self.stage.client.request_text(request).await.with_context(|| format!("{method} {uri}"))
     }

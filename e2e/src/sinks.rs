@@ -14,6 +14,8 @@ pub struct Sinks {
     scene: Scene,
     name: String,
     regions: Vec<String>,
+    /// The Secret that they verify signatures with, under its key `secret`.
+    signing: Option<String>,
 }
 
 /// What one sink has counted.
@@ -27,6 +29,20 @@ pub struct Tally {
     pub duplicates: u64,
     /// Events that came after a later one of the same source and key.
     pub out_of_order: u64,
+    /// How requests were signed, where the sink looks at that.
+    #[serde(default)]
+    pub signatures: Option<Signatures>,
+}
+
+/// How requests were signed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Signatures {
+    /// With the secret of the sink.
+    pub valid: u64,
+    /// With another.
+    pub invalid: u64,
+    /// Not at all.
+    pub missing: u64,
 }
 
 /// Which events of one source have arrived, at all sinks together.
@@ -45,7 +61,16 @@ pub struct Receipts {
 impl Sinks {
     /// Starts a sink in each region, under the Services `<name>-<region>`, and waits until they are ready.
     pub async fn start(scene: &Scene, name: &str, regions: &[String]) -> Result<Self> {
-        let sinks = Self { scene: scene.clone(), name: name.to_owned(), regions: regions.to_vec() };
+        Self::start_all(scene, name, regions, None).await
+    }
+
+    /// The same, for sinks that take only what is signed with the key `secret` of the Secret `signing`.
+    pub async fn start_verifying(scene: &Scene, name: &str, regions: &[String], signing: &str) -> Result<Self> {
+        Self::start_all(scene, name, regions, Some(signing.to_owned())).await
+    }
+
+    async fn start_all(scene: &Scene, name: &str, regions: &[String], signing: Option<String>) -> Result<Self> {
+        let sinks = Self { scene: scene.clone(), name: name.to_owned(), regions: regions.to_vec(), signing };
         for region in regions {
             scene.apply(&sinks.manifests(region)).await?;
         }
@@ -122,6 +147,14 @@ impl Sinks {
 
     fn manifests(&self, region: &str) -> String {
         let (name, image) = (self.service(region), &self.scene.stage.dispatcher_image);
+        let (flags, mounts, volumes) = match &self.signing {
+            None => ("", String::new(), String::new()),
+            Some(secret) => (
+                ", --signing-secret, /etc/signing/secret",
+                "\n        volumeMounts: [{name: signing, mountPath: /etc/signing, readOnly: true}]".to_owned(),
+                format!("\n      volumes: [{{name: signing, secret: {{secretName: {secret}}}}}]"),
+            ),
+        };
         format!(
             "apiVersion: v1
 kind: Service
@@ -147,9 +180,9 @@ spec:
       - name: sink
         image: {image}
         imagePullPolicy: IfNotPresent
-        args: [sink, --listen, '0.0.0.0:8080']
+        args: [sink, --listen, '0.0.0.0:8080'{flags}]
         readinessProbe: {{httpGet: {{path: /healthz, port: 8080}}, periodSeconds: 1}}
-        securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
+        securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}{mounts}{volumes}
 "
         )
     }

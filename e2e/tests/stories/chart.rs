@@ -21,6 +21,9 @@ const REFUSED: &[(&str, &str)] = &[
     ("watchNamespaces={Shop}", "watchNamespaces"),
     ("image.digest=abc", "digest"),
     ("runAsUser=0", "runAsUser"),
+    ("sinkAddresses.denied={10.0.0.0}", "denied"),
+    ("sinkAddresses.allowed={10.0.0.0/33}", "allowed"),
+    ("sinkAddresses.allowed={shop.svc/8}", "allowed"),
 ];
 
 pub(crate) async fn renders(act: Act) -> Result<()> {
@@ -45,6 +48,12 @@ pub(crate) async fn renders(act: Act) -> Result<()> {
     }
     let text = serde_yaml::to_string(&namespaced)?;
     ensure!(text.contains("--watch-namespace=shop") && text.contains("--watch-namespace=pay"), "{text}");
+
+    let networks = ["sinkAddresses.allowed={10.0.0.0/8,fd00::/8}", "sinkAddresses.denied={10.1.0.0/16}"];
+    let text = serde_yaml::to_string(&render(&act.cluster, &chart, &networks).await?)?;
+    for argument in ["allowed=10.0.0.0/8", "allowed=fd00::/8", "denied=10.1.0.0/16"] {
+        ensure!(text.contains(&format!("--sink-addresses-{argument}")), "{argument} is not in: {text}");
+    }
 
     for (value, path) in REFUSED {
         match act.cluster.helm(&["template", "signalbox", &chart, "--set", value]).await {

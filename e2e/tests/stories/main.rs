@@ -4,7 +4,9 @@
 //! `SIGNALBOX_E2E_KEEP=1` leaves the cluster up for the next run, which then starts within seconds.
 
 mod chart;
+mod dead_letters;
 mod draining;
+mod events;
 mod idle;
 mod main_job;
 mod manifests;
@@ -33,6 +35,9 @@ fn main() -> ExitCode {
         Story::new("a_shard_goes_only_after_it_has_delivered_what_it_holds", draining::fewer_shards),
         Story::new("a_region_goes_only_after_it_has_delivered_what_it_holds", draining::fewer_regions),
         Story::new("sinks_in_trouble_are_named_and_disturb_no_other", sinks::story),
+        Story::new("what_a_sink_refuses_for_good_is_told_and_can_be_replayed", dead_letters::story),
+        Story::new("sinks_get_the_events_of_their_filter_signed_with_their_secret", events::filters_and_signatures),
+        Story::new("a_fleet_waits_for_its_certificate_and_then_speaks_https", events::https),
         Story::new("an_image_that_cannot_be_had_is_named_and_put_right", trouble::image),
         Story::new("a_storage_class_that_is_missing_is_named", trouble::storage_class),
         Story::new("a_shard_that_no_node_takes_is_named", trouble::unschedulable),

@@ -50,7 +50,7 @@ pub(crate) async fn story(act: Act) -> Result<()> {
 
     // Another sink, another shard: the fleet follows.
     let audit = Sinks::start(&scene, "audit", &regions).await?;
-    spec.sinks.push(SinkSpec { name: "audit".to_owned(), uri: audit.uri() });
+    spec.sinks.push(SinkSpec::new("audit", audit.uri()));
     spec.regions[1].2 = 3;
     Fleet::apply(&scene, &spec).await?;
     let status = fleet.ready().await?;

@@ -101,6 +101,75 @@ const RULES: &[(&str, Change, &str)] = &[
         "retry: initialBackoff must not be longer than maxBackoff",
     ),
     (
+        "an_ordering_that_does_not_exist_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["ordering"] = json!("Fifo"),
+        "spec.sinks[0].ordering: Unsupported value: \"Fifo\": supported values: \"PerKey\", \"None\"",
+    ),
+    (
+        "a_filter_by_a_name_that_no_attribute_has_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["filter"] = json!({"ce-type": "com.shop."}),
+        "filter: write the names of CloudEvents attributes, in lower-case letters and digits",
+    ),
+    (
+        "a_filter_by_an_empty_prefix_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["filter"] = json!({"type": ""}),
+        "filter: write a prefix of 1 to 256 characters for each attribute",
+    ),
+    (
+        "a_filter_by_a_prefix_that_is_too_long_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["filter"] = json!({"type": "x".repeat(257)}),
+        "filter: write a prefix of 1 to 256 characters for each attribute",
+    ),
+    (
+        "a_filter_by_too_many_attributes_is_refused",
+        |fleet| {
+            for number in 0..17 {
+                fleet["spec"]["sinks"][0]["filter"][format!("attribute{number}")] = json!("x");
+            }
+        },
+        "spec.sinks[0].filter: Too many: 17: must have at most 16 items",
+    ),
+    (
+        "attempts_of_zero_are_refused",
+        |fleet| fleet["spec"]["sinks"][0]["retry"] = json!({"maxAttempts": 0}),
+        "spec.sinks[0].retry.maxAttempts in body should be greater than or equal to 1",
+    ),
+    (
+        "a_signature_without_a_secret_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["signing"] = json!({"key": "secret"}),
+        "spec.sinks[0].signing.secretName: Required value",
+    ),
+    (
+        "a_signing_secret_that_could_not_exist_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["signing"] = json!({"secretName": "Audit!"}),
+        "secretName: use 1 to 253 lower-case letters, digits, '-' or '.'",
+    ),
+    (
+        "a_key_that_no_secret_could_have_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["signing"] = json!({"secretName": "audit", "key": "../key"}),
+        "key: use 1 to 253 letters, digits, '-', '_' or '.', not starting with '.'",
+    ),
+    (
+        "a_certificate_that_could_not_exist_is_refused",
+        |fleet| fleet["spec"]["tls"] = json!({"secretName": "-orders"}),
+        "secretName: use 1 to 253 lower-case letters, digits, '-' or '.'",
+    ),
+    (
+        "a_limit_of_no_events_is_refused",
+        |fleet| fleet["spec"]["queue"] = json!({"limits": {"events": 0}}),
+        "spec.queue.limits.events in body should be greater than or equal to 1",
+    ),
+    (
+        "a_limit_of_no_age_is_refused",
+        |fleet| fleet["spec"]["queue"] = json!({"limits": {"age": "0s"}}),
+        "age: write a duration from 1s to 720h; for example \"1h\"",
+    ),
+    (
+        "a_duplicate_window_that_is_too_long_is_refused",
+        |fleet| fleet["spec"]["queue"] = json!({"duplicateWindow": "2h"}),
+        "duplicateWindow: write a duration from 0s to 1h; for example \"2m\"",
+    ),
+    (
         "a_storage_that_is_too_small_is_refused",
         |fleet| fleet["spec"]["queue"] = json!({"storage": "512Mi"}),
         "storage: write a quantity from 1Gi to 64Ti; for example \"1Gi\"",
@@ -190,7 +259,10 @@ pub(crate) fn stories() -> Vec<Story> {
     let fine = Story::new("the_manifest_that_the_bad_ones_are_made_from_is_accepted", |act| async move {
         apply(&act, &manifest()).await.map(drop)
     });
-    refused.chain(kept).chain([fine]).collect()
+    let full = Story::new("a_manifest_with_every_field_is_accepted", |act| async move {
+        apply(&act, &changed(manifest(), with_every_field)).await.map(drop)
+    });
+    refused.chain(kept).chain([fine, full]).collect()
 }
 
 fn manifest() -> Value {
@@ -203,6 +275,19 @@ fn manifest() -> Value {
             "regions": [{"name": "eu-west"}],
         },
     })
+}
+
+/// Each at a bound that it may still have.
+fn with_every_field(fleet: &mut Value) {
+    let filter: serde_json::Map<_, _> = (0..16).map(|n| (format!("attribute{n}"), json!("x".repeat(256)))).collect();
+    let sink = &mut fleet["spec"]["sinks"][0];
+    sink["ordering"] = json!("None");
+    sink["filter"] = filter.into();
+    sink["retry"] = json!({"maxAttempts": 1000});
+    sink["signing"] = json!({"secretName": "audit.signing-1", "key": "_key.1"});
+    fleet["spec"]["queue"] =
+        json!({"limits": {"events": 1_000_000_000_000_i64, "age": "720h"}, "duplicateWindow": "0s"});
+    fleet["spec"]["tls"] = json!({"secretName": "orders-tls"});
 }
 
 fn changed(mut fleet: Value, change: Change) -> Value {

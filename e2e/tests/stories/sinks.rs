@@ -17,10 +17,10 @@ pub(crate) async fn story(act: Act) -> Result<()> {
     let namespace = &scene.namespace;
     let mut spec = FleetSpec::new("orders", &regions, 1, &well);
     spec.sinks.extend([
-        SinkSpec { name: "nowhere".to_owned(), uri: format!("http://nowhere.{namespace}.svc:8080/") },
+        SinkSpec::new("nowhere", format!("http://nowhere.{namespace}.svc:8080/")),
         // A port on which nobody listens, of a Service whose pods are there.
-        SinkSpec { name: "refusing".to_owned(), uri: format!("http://orders-{{region}}-shards.{namespace}.svc:9/") },
-        SinkSpec { name: "mute".to_owned(), uri: mute.uri() },
+        SinkSpec::new("refusing", format!("http://orders-{{region}}-shards.{namespace}.svc:9/")),
+        SinkSpec::new("mute", mute.uri()),
     ]);
     let fleet = Fleet::apply(&scene, &spec).await?;
     fleet.ready().await?;
