@@ -52,12 +52,15 @@ pub struct Sink {
     /// its value must have. An event that lacks one of them, or has another value, is not for this sink; one that is
     /// for no sink is accepted and dropped. Default: every event. Example: {"type": "com.shop.order."}
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 16))]
+    #[schemars(extend(
+        "maxProperties" = 16,
+        "additionalProperties" = serde_json::json!({"type": "string", "minLength": 1, "maxLength": 256})
+    ))]
     #[x_kube(
-        validation = Rule::new("self.all(name, name.matches('^[a-z0-9]{1,64}$'))")
-            .message("filter: write the names of CloudEvents attributes, in lower-case letters and digits; for example {\"type\": \"com.shop.order.\"}"),
-        validation = Rule::new("self.all(name, self[name].size() >= 1 && self[name].size() <= 256)")
-            .message("filter: write a prefix of 1 to 256 characters for each attribute; for example {\"type\": \"com.shop.order.\"}")
+        validation = Rule::new("self.all(name, name.matches('^[a-z0-9]{1,64}$') && !(name in ['data', 'database64']))")
+            .message("filter: write the names of CloudEvents attributes, in lower-case letters and digits, and not data, which is looked at by sinks only; for example {\"type\": \"com.shop.order.\"}"),
+        validation = Rule::new("self.all(name, !self[name].matches('\\\\p{Cc}'))")
+            .message("filter: write prefixes without control characters, which no attribute has; for example {\"type\": \"com.shop.order.\"}")
     )]
     pub filter: BTreeMap<String, String>,
 

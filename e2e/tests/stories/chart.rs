@@ -23,6 +23,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("runAsUser=0", "runAsUser"),
     ("sinkAddresses.denied={10.0.0.0}", "denied"),
     ("sinkAddresses.allowed={10.0.0.0/33}", "allowed"),
+    ("sinkAddresses.allowed={10.0.0.256/32}", "allowed"),
     ("sinkAddresses.allowed={shop.svc/8}", "allowed"),
 ];
 

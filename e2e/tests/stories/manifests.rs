@@ -111,14 +111,24 @@ const RULES: &[(&str, Change, &str)] = &[
         "filter: write the names of CloudEvents attributes, in lower-case letters and digits",
     ),
     (
+        "a_filter_by_data_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["filter"] = json!({"data": "x"}),
+        "and not data, which is looked at by sinks only",
+    ),
+    (
         "a_filter_by_an_empty_prefix_is_refused",
         |fleet| fleet["spec"]["sinks"][0]["filter"] = json!({"type": ""}),
-        "filter: write a prefix of 1 to 256 characters for each attribute",
+        "spec.sinks[0].filter.type in body should be at least 1 chars long",
+    ),
+    (
+        "a_filter_by_a_control_character_is_refused",
+        |fleet| fleet["spec"]["sinks"][0]["filter"] = json!({"type": "com.shop.\n"}),
+        "filter: write prefixes without control characters, which no attribute has",
     ),
     (
         "a_filter_by_a_prefix_that_is_too_long_is_refused",
         |fleet| fleet["spec"]["sinks"][0]["filter"] = json!({"type": "x".repeat(257)}),
-        "filter: write a prefix of 1 to 256 characters for each attribute",
+        "spec.sinks[0].filter.type: Too long: may not be more than 256",
     ),
     (
         "a_filter_by_too_many_attributes_is_refused",
