@@ -9,6 +9,7 @@
 //! [`Event`] or a sentence, never a panic.
 
 mod attributes;
+mod identity;
 mod percent;
 mod record;
 mod request;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
+pub use identity::identity;
 pub use record::{BadRecord, decode, encode};
 pub use request::to_request;
 
@@ -54,6 +56,11 @@ impl Event {
     pub fn key(&self) -> Option<&str> {
         ["partitionkey", "subject"].into_iter().find_map(|name| self.get(name).filter(|value| !value.is_empty()))
     }
+}
+
+/// Whether an attribute may be called `name`.
+pub fn is_attribute_name(name: &str) -> bool {
+    attributes::check_name(name).is_ok()
 }
 
 /// Decodes percent-encoded text, as header values and query parameters have it. The error says what is wrong.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use http::Uri;
 use signalbox_contract::{AddressPolicy, Ordering, RetryConfig, ShardConfig, SinkConfig};
 
+use super::filter;
+
 /// Fleet of a shard that was started with `--sink`.
 const STANDALONE_FLEET: &str = "standalone";
 
@@ -127,6 +129,7 @@ fn check(config: &ShardConfig) -> Result<(), ConfigError> {
             return refuse(format!("the sink name {name:?} is empty or used twice: give each sink a name of its own"));
         }
         uri(sink)?;
+        filter::check(sink).map_err(ConfigError::Value)?;
         if sink.timeout_ms == 0 {
             return refuse(format!("timeoutMs of sink {name} is 0: write how many milliseconds an attempt may take"));
         }
@@ -187,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_refusal_says_what_to_write_instead() {
-        let mistakes: [(&str, Mistake); 11] = [
+        let mistakes: [(&str, Mistake); 12] = [
             ("sinks", |c| c.sinks.clear()),
             ("backlogLimitBytes", |c| c.backlog_limit_bytes = 0),
             ("maxEventBytes", |c| c.max_event_bytes = 0),
@@ -195,6 +198,7 @@ mod tests {
             ("used twice", |c| c.sinks[0].name = "sink-2".to_owned()),
             ("uri", |c| c.sinks[0].uri = "/relative".to_owned()),
             ("uri", |c| c.sinks[0].uri = "ftp://a/".to_owned()),
+            ("filter", |c| drop(c.sinks[0].filter.insert("Type".to_owned(), "a".to_owned()))),
             ("timeoutMs", |c| c.sinks[0].timeout_ms = 0),
             ("maxConcurrency", |c| c.sinks[0].max_concurrency = 0),
             ("retry", |c| c.sinks[0].retry.initial_backoff_ms = 0),

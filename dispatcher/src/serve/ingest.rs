@@ -2,7 +2,7 @@
 //!
 //! | status | when | what the producer does |
 //! | --- | --- | --- |
-//! | 202 | the event is on disk | nothing |
+//! | 202 | the event is on disk, or no sink wants it | nothing |
 //! | 400 | it is not a valid event | mend it; trying again does not help |
 //! | 404, 405 | another path, another method | `POST /` |
 //! | 408 | the body did not come within [`BODY_TIME`] | try again |
@@ -12,7 +12,7 @@
 //! | 503 | the shard is stopping, or its log has failed | try another shard, or wait as `Retry-After` says |
 //!
 //! Memory: bodies under way are limited to [`RECEIVING_BYTES`] together, and the first that does not fit is
-//! answered 429 and not kept. May import `writer`, `log`, `metrics`, and the crate's `event` and `server`.
+//! answered 429 and not kept. May import `filter`, `writer`, `log`, `metrics`, and the crate's `event` and `server`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,8 @@ use signalbox_contract::ShardConfig;
 use tokio::sync::{Semaphore, watch};
 
 use super::clock;
-use super::log::{NewRecord, OVERHEAD_BYTES, ShardLog, SinkSet, key_hash};
+use super::filter::Filters;
+use super::log::{NewRecord, OVERHEAD_BYTES, ShardLog, key_hash};
 use super::metrics::{Metrics, Reject};
 use super::shutdown::Phase;
 use super::writer::Writer;
@@ -58,6 +59,7 @@ const RETRY_AFTER_SOON: &str = "1";
 /// What `POST /` works with. One for all connections.
 pub(super) struct Ingest {
     config: Arc<ShardConfig>,
+    filters: Filters,
     log: Arc<dyn ShardLog>,
     writer: Writer,
     metrics: Metrics,
@@ -87,7 +89,8 @@ impl Ingest {
         phase: watch::Receiver<Phase>,
     ) -> Self {
         let receiving = Semaphore::new(RECEIVING_BYTES / usize::try_from(PERMIT_BYTES).unwrap_or(1));
-        Self { config, log, writer, metrics, phase, receiving, storing: AtomicU64::new(0) }
+        let filters = Filters::new(&config.sinks);
+        Self { config, filters, log, writer, metrics, phase, receiving, storing: AtomicU64::new(0) }
     }
 
     /// Answers one request. Never fails: every outcome is a response.
@@ -95,7 +98,6 @@ impl Ingest {
         let http1 = request.version() < Version::HTTP_2;
         match self.accept(request).await {
             Ok(()) => {
-                self.metrics.accepted();
                 let mut response = Response::new(Full::default());
                 *response.status_mut() = StatusCode::ACCEPTED;
                 response
@@ -120,18 +122,25 @@ impl Ingest {
                 reject(Reject::UnsupportedMediaType, StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)
             }
         })?;
+        let Some(skip) = self.filters.skip(&event) else {
+            self.metrics.unmatched();
+            return Ok(());
+        };
         let record =
             event::encode(&event).map_err(|e| reject(Reject::Malformed, StatusCode::BAD_REQUEST, e.to_string()))?;
         let _storing = self.reserve(record.len() as u64 + OVERHEAD_BYTES)?;
         let new = NewRecord {
             accepted_at_us: clock::now_us(),
             key: event.key().map(key_hash),
-            skip: SinkSet::default(),
-            identity: 0,
+            skip,
+            identity: event::identity(&event),
             record,
         };
         match self.writer.append(vec![new]).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.metrics.accepted();
+                Ok(())
+            }
             Err(e) => Err(reject(
                 Reject::LogFailed,
                 StatusCode::SERVICE_UNAVAILABLE,

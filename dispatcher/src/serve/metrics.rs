@@ -78,6 +78,7 @@ struct SinkMetrics {
 struct Inner {
     registry: Registry,
     accepted: Counter,
+    unmatched: Counter,
     rejected: Family<ReasonLabel, Counter>,
     attempts: Family<AttemptLabel, Counter>,
     sinks: Vec<SinkMetrics>,
@@ -104,6 +105,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("signalbox_dispatcher");
         let accepted = Counter::default();
         registry.register("accepted", "Events answered 202, each after it was on disk", accepted.clone());
+        let unmatched = Counter::default();
+        registry.register("unmatched", "Events answered 202 that no sink wanted, so not stored", unmatched.clone());
         let rejected = Family::<ReasonLabel, Counter>::default();
         registry.register("rejected", "Requests that were not accepted, by reason", rejected.clone());
         let backlog_events = Gauge::default();
@@ -162,6 +165,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             registry,
             accepted,
+            unmatched,
             rejected,
             attempts,
             sinks,
@@ -176,6 +180,11 @@ impl Metrics {
     /// An event was answered 202.
     pub(super) fn accepted(&self) {
         self.0.accepted.inc();
+    }
+
+    /// An event was answered 202 that no sink wanted.
+    pub(super) fn unmatched(&self) {
+        self.0.unmatched.inc();
     }
 
     /// Events answered 202 so far.

@@ -16,6 +16,7 @@ mod client;
 mod clock;
 mod config;
 mod deliver;
+mod filter;
 mod ingest;
 mod lanes;
 mod log;
