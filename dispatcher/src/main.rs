@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use signalbox_contract::TlsConfig;
 use signalbox_dispatcher::load::{self, LoadOptions};
 use signalbox_dispatcher::serve::{self, ServeOptions};
 use signalbox_dispatcher::sink::{self, SinkOptions, behaviour::Behaviour};
@@ -42,6 +43,13 @@ struct Serve {
     /// 30s, 1 GiB of backlog, 1 MiB per event. May be given again for more sinks.
     #[arg(long = "sink", value_name = "URL")]
     sinks: Vec<String>,
+    /// Speak TLS on the events port with this certificate chain, in PEM, read again when it changes. For --sink: with
+    /// --config, the file says it.
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "config")]
+    tls_cert: Option<String>,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<String>,
     /// Where events come in.
     #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
@@ -140,8 +148,9 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<bool> {
     match command {
-        Command::Serve(Serve { config, sinks, listen, admin_listen, data_dir, addresses }) => {
-            serve::run(ServeOptions { config, sinks, listen, admin_listen, data_dir, addresses }).await?;
+        Command::Serve(Serve { config, sinks, tls_cert, tls_key, listen, admin_listen, data_dir, addresses }) => {
+            let tls = tls_cert.zip(tls_key).map(|(cert_file, key_file)| TlsConfig { cert_file, key_file });
+            serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, addresses }).await?;
             Ok(true)
         }
         Command::Sink(Sink { listen, addresses, status, fail_ratio, delay_ms, hang, retry_after_seconds }) => {

@@ -20,14 +20,13 @@ pub fn identity(event: &Event) -> u128 {
 mod tests {
     use super::identity;
     use crate::event::{Event, parse};
-    use bytes::Bytes;
 
     fn event(source: &str, id: &str, kind: &str) -> Event {
         let mut headers = http::HeaderMap::new();
         for (name, value) in [("ce-source", source), ("ce-id", id), ("ce-specversion", "1.0"), ("ce-type", kind)] {
             headers.insert(name, value.parse().unwrap());
         }
-        parse(&headers, Bytes::new()).unwrap()
+        parse(&headers, b"").unwrap()
     }
 
     #[test]

@@ -122,7 +122,7 @@ impl Delivery {
         let record = self.log.read(position).map_err(|e| e.to_string())?;
         let record = record.ok_or_else(|| format!("the log has lost the event at position {position}"))?;
         let event = event::decode(record).map_err(|e| e.to_string())?;
-        event::to_request(event, &self.uri).map_err(|e| e.to_string())
+        event::to_request(&event, &self.uri).map_err(|e| e.to_string())
     }
 
     async fn ended(&self, lanes: &mut Lanes, entry: Entry, attempt: Attempt) -> Result<(), Ended> {

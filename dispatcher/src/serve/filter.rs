@@ -77,7 +77,6 @@ mod tests {
     use super::{Filters, check};
     use crate::event::{self, Event};
     use crate::serve::log::SinkSet;
-    use bytes::Bytes;
     use signalbox_contract::{Ordering, RetryConfig, SinkConfig};
 
     fn sink(filter: &[(&str, &str)]) -> SinkConfig {
@@ -101,7 +100,7 @@ mod tests {
         {
             headers.insert(*name, value.parse().unwrap());
         }
-        event::parse(&headers, Bytes::new()).unwrap()
+        event::parse(&headers, b"").unwrap()
     }
 
     fn skip(filters: &[&[(&str, &str)]], event: &Event) -> Option<SinkSet> {

@@ -18,7 +18,7 @@ use super::log::{LogStats, SinkId};
 
 /// Why a request was not accepted: the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(missing_docs, reason = "each is explained where it is answered, in ingest.rs")]
+#[allow(missing_docs, reason = "each is explained where it is answered, in ingest/")]
 pub(super) enum Reject {
     Malformed,
     UnsupportedMediaType,
@@ -177,9 +177,9 @@ impl Metrics {
         }))
     }
 
-    /// An event was answered 202.
-    pub(super) fn accepted(&self) {
-        self.0.accepted.inc();
+    /// So many events were answered 202.
+    pub(super) fn accepted(&self, events: u64) {
+        self.0.accepted.inc_by(events);
     }
 
     /// An event was answered 202 that no sink wanted.

@@ -107,7 +107,7 @@ impl Sink {
     }
 
     async fn receive(&self, headers: &http::HeaderMap, body: Bytes) -> Response<Full<Bytes>> {
-        let event = match event::parse(headers, body) {
+        let event = match event::parse(headers, &body) {
             Ok(event) => event,
             Err(refusal) => {
                 self.tally(Tally::invalid);

@@ -159,13 +159,10 @@ impl Tally {
 mod tests {
     use super::Tally;
     use crate::event::Event;
-    use bytes::Bytes;
 
     fn event(id: &str, key: &str, sequence: u64) -> Event {
-        let attributes = [("id", id), ("source", "/s"), ("partitionkey", key), ("sequence", &sequence.to_string())]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec();
-        Event { attributes, data: Bytes::new() }
+        let sequence = sequence.to_string();
+        Event::unchecked(&[("id", id), ("source", "/s"), ("partitionkey", key), ("sequence", &sequence)], b"").unwrap()
     }
 
     #[test]
