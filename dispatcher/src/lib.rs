@@ -15,6 +15,8 @@
 //! | [`sink`] | a receiver that counts, and fails when told to | `event`, `server`, `random`, `output` |
 //! | [`load`] | a generator that keeps its schedule, and measures | `random`, `output` |
 //!
+//! The program itself is `main.rs` and `cli/`, one file of flags a command, which import this library only.
+//!
 //! `serve`, `sink` and `load` do not know of each other: they meet over HTTP only, as strangers would.
 
 pub mod event;
