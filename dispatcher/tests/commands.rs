@@ -80,7 +80,7 @@ fn a_configuration_that_cannot_be_used_is_refused_in_a_sentence_that_says_what_t
         (vec!["serve", "--config", &wrong], ["a:8080", "write one such as"]),
         (vec!["serve", "--sink", "orders"], ["orders", "write one such as"]),
         (vec!["load", "--target", "http://127.0.0.1/", "--rate", "fast", "--count", "1"], ["fast", "such as 500"]),
-        (vec!["load", "--target", "https://a/", "--rate", "1", "--count", "1"], ["https://a/", "absolute http URI"]),
+        (vec!["load", "--target", "ftp://a/", "--rate", "1", "--count", "1"], ["ftp://a/", "absolute http URI"]),
         (vec!["sink", "--fail-ratio", "2"], ["failRatio", "between 0 and 1"]),
     ] {
         let said = refused(&args);

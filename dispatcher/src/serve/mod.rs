@@ -178,7 +178,7 @@ impl Shard {
             let ingest = ingest.clone();
             service_fn(move |request| {
                 let ingest = ingest.clone();
-                async move { Ok(ingest.handle(request).await) }
+                async move { Ok::<_, std::convert::Infallible>(ingest.handle(request).await) }
             })
         });
 

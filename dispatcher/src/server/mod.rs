@@ -5,7 +5,7 @@
 
 mod tls;
 
-use std::convert::Infallible;
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,10 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -74,22 +72,26 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves each connection with a service of its own.
-    pub(crate) fn start<F, S>(listener: TcpListener, service: F) -> Self
+    /// Serves each connection with a service of its own. An error of the service closes the connection.
+    pub(crate) fn start<F, S, B>(listener: TcpListener, service: F) -> Self
     where
         F: FnMut() -> S + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
         S::Future: Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         Self::start_with(listener, None, service)
     }
 
     /// The same, with TLS if there is a certificate.
-    pub(crate) fn start_with<F, S>(listener: TcpListener, tls: Option<Tls>, mut service: F) -> Self
+    pub(crate) fn start_with<F, S, B>(listener: TcpListener, tls: Option<Tls>, mut service: F) -> Self
     where
         F: FnMut() -> S + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
         S::Future: Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let (stop, stopped) = watch::channel(false);
         let (connections, connection) = watch::channel(());
@@ -162,11 +164,13 @@ fn connections_allowed() -> usize {
         .min(MAX_CONNECTIONS)
 }
 
-async fn connect<I, S>(stream: I, service: S, mut stopped: watch::Receiver<bool>)
+async fn connect<I, S, B>(stream: I, service: S, mut stopped: watch::Receiver<bool>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
     S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
