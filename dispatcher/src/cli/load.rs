@@ -128,6 +128,10 @@ enum Spelling {
 
 impl Load {
     pub(super) async fn run(self) -> anyhow::Result<bool> {
+        // The parser lets it pass beside --count, which excludes --find-max.
+        if self.objective.is_some() && !self.find_max {
+            anyhow::bail!("--objective is what --find-max is to keep: give --find-max too, or leave it out");
+        }
         let trial = self.duration.unwrap_or(Duration::from_secs(10));
         load::run(LoadOptions {
             target: self.target,

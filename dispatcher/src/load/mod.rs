@@ -265,7 +265,9 @@ impl Load {
         let mut search = search::Search::new(self.options.wanted.rate.max(1.0));
         let (mut trials, mut cut_short) = (Vec::new(), false);
         while let Some(rate) = search.next() {
-            let needs = self.options.wanted.warmup + how.trial;
+            // Long enough for one event at least.
+            let trial = how.trial.max(Duration::from_secs_f64(1.0 / rate));
+            let needs = self.options.wanted.warmup + trial;
             if self.stop.load(Ordering::Relaxed) || begin.elapsed() + needs > how.within {
                 cut_short = true;
                 break;
@@ -273,7 +275,7 @@ impl Load {
             let wanted = Wanted {
                 shape: Shape::Constant,
                 rate,
-                duration: Some(how.trial),
+                duration: Some(trial),
                 warmup: self.options.wanted.warmup,
                 ..Wanted::default()
             };
