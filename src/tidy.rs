@@ -39,6 +39,7 @@ const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
     ("sink", &["event", "server", "random", "output"]),
     ("load", &["random", "output"]),
     ("dead_letters_command", &["output"]),
+    ("cli", &[]),
     ("main", &[]),
     ("lib", &[]),
 ];

@@ -16,6 +16,8 @@
 //! | [`load`] | a generator that keeps its schedule, and measures | `random`, `output` |
 //! | [`dead_letters_command`] | lists, replays and deletes the dead letters of a shard | `output` |
 //!
+//! The program itself is `main.rs` and `cli/`, one file of flags a command, which import this library only.
+//!
 //! `serve`, `sink`, `load` and `dead_letters_command` do not know of each other: they meet over HTTP only, as
 //! strangers would.
 

@@ -22,8 +22,3 @@ pub(crate) fn fraction() -> f64 {
     // 32 bits are exact in an f64, and fine enough.
     f64::from(u32::try_from(next() >> 32).unwrap_or(u32::MAX)) / (f64::from(u32::MAX) + 1.0)
 }
-
-/// True with probability `ratio`, which is between 0 and 1.
-pub(crate) fn chance(ratio: f64) -> bool {
-    fraction() < ratio
-}

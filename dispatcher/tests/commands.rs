@@ -23,6 +23,41 @@ fn refused(args: &[&str]) -> String {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_used_is_refused_in_a_sentence_that_says_what_to_write() {
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(path("cert"), pair.cert.pem()).unwrap();
+    std::fs::write(path("other"), other.signing_key.serialize_pem()).unwrap();
+    std::fs::write(path("empty"), "").unwrap();
+    let serve = |cert: &str, key: &str| {
+        let (cert, key, data) = (path(cert), path(key), path("data"));
+        refused(&[
+            "serve",
+            "--sink",
+            "http://127.0.0.1:9/",
+            "--data-dir",
+            &data,
+            "--tls-cert",
+            &cert,
+            "--tls-key",
+            &key,
+        ])
+    };
+    for (cert, key, word) in [
+        ("nowhere", "other", "cannot be read"),
+        ("empty", "other", "has no certificate"),
+        ("cert", "empty", "has no private key"),
+        ("cert", "other", "cannot be used together"),
+    ] {
+        let sentence = serve(cert, key);
+        assert!(sentence.contains(word), "{sentence}");
+    }
+    assert!(refused(&["serve", "--sink", "http://127.0.0.1:9/", "--tls-cert", &path("cert")]).contains("--tls-key"));
+}
+
+#[test]
 fn a_configuration_that_cannot_be_used_is_refused_in_a_sentence_that_says_what_to_write() {
     let home = tempfile::tempdir().unwrap();
     let file = |name: &str, text: &str| {
@@ -45,7 +80,7 @@ fn a_configuration_that_cannot_be_used_is_refused_in_a_sentence_that_says_what_t
         (vec!["serve", "--config", &wrong], ["a:8080", "write one such as"]),
         (vec!["serve", "--sink", "orders"], ["orders", "write one such as"]),
         (vec!["load", "--target", "http://127.0.0.1/", "--rate", "fast", "--count", "1"], ["fast", "such as 500"]),
-        (vec!["load", "--target", "https://a/", "--rate", "1", "--count", "1"], ["https://a/", "absolute http URI"]),
+        (vec!["load", "--target", "ftp://a/", "--rate", "1", "--count", "1"], ["ftp://a/", "absolute http URI"]),
         (vec!["sink", "--fail-ratio", "2"], ["failRatio", "between 0 and 1"]),
     ] {
         let said = refused(&args);

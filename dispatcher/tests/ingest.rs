@@ -61,7 +61,7 @@ async fn what_is_not_an_event_is_refused_with_a_reason_and_what_to_send_instead(
     assert!(response.error().contains("id is missing"), "{}", response.text());
 
     for content_type in
-        ["application/cloudevents+xml", "application/cloudevents-batch+json", "application/json", "text/plain"]
+        ["application/cloudevents+xml", "application/cloudevents-batch+xml", "application/json", "text/plain"]
     {
         let response = request(at, "POST", "/", &[("content-type", content_type)], "[]").await;
         assert_eq!(response.status, 415, "{content_type}");
@@ -69,7 +69,7 @@ async fn what_is_not_an_event_is_refused_with_a_reason_and_what_to_send_instead(
     }
 
     let response = request(at, "GET", "/", &[], "").await;
-    assert_eq!((response.status.as_u16(), response.header("allow")), (405, Some("POST")));
+    assert_eq!((response.status.as_u16(), response.header("allow")), (405, Some("POST, OPTIONS")));
     assert!(response.error().contains("POST /"));
     let response = request(at, "POST", "/events", &required, "").await;
     assert_eq!(response.status, 404);
@@ -85,6 +85,129 @@ async fn what_is_not_an_event_is_refused_with_a_reason_and_what_to_send_instead(
     for line in ["{reason=\"Malformed\"} 1", "{reason=\"UnsupportedMediaType\"} 4", "{reason=\"WrongMethod\"} 1"] {
         assert!(metrics.contains(&format!("signalbox_dispatcher_rejected_total{line}")), "{metrics}");
     }
+}
+
+#[tokio::test]
+async fn a_batch_is_taken_whole_or_not_at_all() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    let shard = Shard::start(&config(&[("a", &format!("http://{}/", sink.listen))])).await;
+    let batch = [("content-type", "application/cloudevents-batch+json")];
+    let event =
+        |id: u64| json!({"id": id.to_string(), "source": "/test", "specversion": "1.0", "type": "t", "data": id});
+    let good: Vec<_> = (0..100).map(event).collect();
+    assert_eq!(request(&shard.daemon.listen, "POST", "/", &batch, &json!(good).to_string()).await.status, 202);
+    assert_eq!(request(&shard.daemon.listen, "POST", "/", &batch, "[]").await.status, 202);
+
+    let mut bad: Vec<_> = (100..110).map(event).collect();
+    bad[7]["source"] = json!("");
+    let response = request(&shard.daemon.listen, "POST", "/", &batch, &json!(bad).to_string()).await;
+    assert_eq!(response.status, 400);
+    assert!(response.error().contains("event 7") && response.error().contains("source"), "{}", response.text());
+
+    shard.drained().await;
+    assert_eq!(sink.get("/received?source=/test").await.json(), json!([[0, 99]]));
+    assert_eq!(shard.daemon.report().await["acceptedTotal"], json!(100));
+}
+
+#[tokio::test]
+async fn each_sink_gets_what_its_filter_lets_through_and_what_nobody_wants_is_not_stored() {
+    let home = tempfile::tempdir().unwrap();
+    let (orders, all) = (home.path().join("orders"), home.path().join("all"));
+    for dir in [&orders, &all] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    let (orders, all) = (sink(&orders).await, sink(&all).await);
+    let mut config = config(&[("a", &format!("http://{}/", orders.listen)), ("b", &format!("http://{}/", all.listen))]);
+    config["sinks"][0]["filter"] = json!({"type": "test", "partitionkey": "order-"});
+    config["sinks"][1]["filter"] = json!({"source": "/te"});
+    let shard = Shard::start(&config).await;
+    assert_eq!(shard.send(0, "order-1").await.status, 202);
+    assert_eq!(shard.send(1, "customer-1").await.status, 202);
+    let mut unwanted = event_headers("2", "customer-1");
+    unwanted[1].1 = "/other";
+    assert_eq!(request(&shard.daemon.listen, "POST", "/", &unwanted, "").await.status, 202);
+    shard.drained().await;
+    assert_eq!(orders.get("/received?source=/test").await.json(), json!([[0, 0]]));
+    assert_eq!(all.get("/received?source=/test").await.json(), json!([[0, 1]]));
+    assert_eq!(all.summary().await["received"], json!(2));
+    let metrics = shard.daemon.get("/metrics").await.text();
+    for line in ["signalbox_dispatcher_unmatched_total 1", "signalbox_dispatcher_accepted_total 2"] {
+        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_sender_that_asks_is_told_that_it_may_send() {
+    let shard = shard().await;
+    let at = &shard.daemon.listen;
+    let asks = [("webhook-request-origin", "eventemitter.example.com"), ("webhook-request-rate", "120")];
+    let response = request(at, "OPTIONS", "/", &asks, "").await;
+    assert_eq!((response.status.as_u16(), response.header("allow")), (200, Some("POST, OPTIONS")));
+    assert_eq!(response.header("webhook-allowed-origin"), Some("*"));
+    assert_eq!(response.header("webhook-allowed-rate"), Some("*"));
+    let response = request(at, "OPTIONS", "/", &[], "").await;
+    assert_eq!((response.status.as_u16(), response.header("webhook-allowed-origin")), (200, None));
+    assert_eq!(request(at, "OPTIONS", "/events", &asks, "").await.status, 404);
+}
+
+#[tokio::test]
+async fn at_the_limit_of_events_more_are_answered_429_until_the_sink_has_made_room() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    sink.behave(&json!({"failRatio": 1.0})).await;
+    let mut config = config(&[("a", &format!("http://{}/", sink.listen))]);
+    config["backlogLimitEvents"] = json!(20);
+    let shard = Shard::start(&config).await;
+    let answers = futures::future::join_all((0..60).map(|id| shard.send(id, "k"))).await;
+    let accepted = answers.iter().filter(|answer| answer.status == 202).count();
+    assert!((1..=20).contains(&accepted), "{accepted}");
+    let refused = answers.iter().find(|answer| answer.status == 429).unwrap();
+    assert!(refused.error().contains("limit of 20 events"), "{}", refused.text());
+    let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=30).contains(&wait), "{wait}");
+    eventually("the limit to be reached", || async { (shard.send(100, "k").await.status == 429).then_some(()) }).await;
+    let report = shard.daemon.report().await;
+    assert!(report["backlogEvents"].as_u64().unwrap() <= 20, "{report}");
+
+    sink.behave(&json!({})).await;
+    eventually("room", || async { (shard.send(101, "k").await.status == 202).then_some(()) }).await;
+    assert_eq!(shard.daemon.report().await["accepting"], json!(true));
+}
+
+#[tokio::test]
+async fn an_overload_is_refused_within_bounded_memory_and_then_taken_again() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    sink.behave(&json!({"hang": true})).await;
+    let mut config = config(&[("a", &format!("http://{}/", sink.listen))]);
+    config["backlogLimitBytes"] = json!(8_000_000);
+    let shard = Shard::start(&config).await;
+    let body = "x".repeat(50_000);
+    let (mut accepted, mut refused) = (0, 0);
+    // Three times what it may hold.
+    for round in 0..10 {
+        let ids: Vec<String> = (0..48).map(|n| (round * 48 + n).to_string()).collect();
+        let requests = ids.iter().map(|id| {
+            let headers = event_headers(id, id);
+            let (at, body) = (&shard.daemon.listen, &body);
+            async move { request(at, "POST", "/", &headers, body).await.status }
+        });
+        for status in futures::future::join_all(requests).await {
+            match status.as_u16() {
+                202 => accepted += 1,
+                429 => refused += 1,
+                other => panic!("answered {other}"),
+            }
+        }
+    }
+    assert!((1..=160).contains(&accepted) && refused > 300, "{accepted} accepted, {refused} refused");
+    assert!(shard.daemon.report().await["backlogBytes"].as_u64().unwrap() <= 8_000_000);
+    let resident = shard.daemon.resident_bytes();
+    assert!(resident < 300_000_000, "{resident} bytes");
+
+    sink.behave(&json!({})).await;
+    eventually("room", || async { (shard.send(1000, "k").await.status == 202).then_some(()) }).await;
 }
 
 #[tokio::test]
@@ -118,6 +241,32 @@ async fn a_body_that_does_not_come_is_answered_408() {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_hung_up_on() {
+    let shard = shard().await;
+    let mut nothing = TcpStream::connect(&shard.daemon.listen).await.unwrap();
+    let mut half = TcpStream::connect(&shard.daemon.listen).await.unwrap();
+    half.write_all(b"POST / HTTP/1.1\r\nhost: x\r\nce-").await.unwrap();
+    for stream in [&mut nothing, &mut half] {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+    }
+    assert_eq!(shard.send(1, "k").await.status, 202);
+}
+
+#[tokio::test]
+async fn too_many_headers_are_answered_431() {
+    let shard = shard().await;
+    let names: Vec<String> = (0..130).map(|n| format!("x-{n}")).collect();
+    let mut headers = event_headers("1", "k");
+    for name in &names {
+        headers.push((Box::leak(name.clone().into_boxed_str()), "x"));
+    }
+    assert_eq!(request(&shard.daemon.listen, "POST", "/", &headers, "").await.status, 431);
+    assert_eq!(request(&shard.daemon.listen, "POST", "/", &headers[..80], "").await.status, 202);
 }
 
 #[tokio::test]

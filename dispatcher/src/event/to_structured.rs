@@ -13,14 +13,14 @@ struct Object<'a>(&'a Event);
 
 impl Serialize for Object<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Event { attributes, data } = self.0;
+        let data = self.0.data();
         let mut object = serializer.serialize_map(None)?;
-        for (name, value) in attributes {
+        for (name, value) in self.0.attributes() {
             object.serialize_entry(name, value)?;
         }
         // Without a content type, `data` would be read as JSON: those bytes are left as they are.
         let content_type = self.0.get("datacontenttype").unwrap_or_default();
-        let text = std::str::from_utf8(data).ok();
+        let text = std::str::from_utf8(&data).ok();
         if data.is_empty() {
             return object.end();
         }
@@ -31,7 +31,7 @@ impl Serialize for Object<'_> {
         } else if let Some(text) = text.filter(|_| is_text(content_type)) {
             object.serialize_entry("data", text)?;
         } else {
-            object.serialize_entry("data_base64", &STANDARD.encode(data))?;
+            object.serialize_entry("data_base64", &STANDARD.encode(&data))?;
         }
         object.end()
     }
@@ -52,17 +52,12 @@ fn is_text(content_type: &str) -> bool {
 mod tests {
     use super::to_structured;
     use crate::event::{Event, STRUCTURED_JSON, parse};
-    use bytes::Bytes;
     use http::HeaderMap;
 
-    fn event(content_type: Option<&str>, data: &'static [u8]) -> Event {
-        let attributes = [("id", "1"), ("source", "/s"), ("specversion", "1.0"), ("type", "t")];
-        let content_type = content_type.map(|value| ("datacontenttype", value));
-        let attributes = attributes.into_iter().chain(content_type);
-        Event {
-            attributes: attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-            data: Bytes::from_static(data),
-        }
+    fn event(content_type: Option<&str>, data: &[u8]) -> Event {
+        let mut attributes = vec![("id", "1"), ("source", "/s"), ("specversion", "1.0"), ("type", "t")];
+        attributes.extend(content_type.map(|value| ("datacontenttype", value)));
+        Event::unchecked(&attributes, data).unwrap()
     }
 
     #[test]
@@ -86,7 +81,7 @@ mod tests {
             let object: serde_json::Value = serde_json::from_slice(&json).unwrap();
             let members = ["data", "data_base64"].into_iter().find(|name| object.get(name).is_some());
             assert_eq!(members, member, "{content_type:?}");
-            assert_eq!(parse(&headers, Bytes::from(json)).unwrap(), event);
+            assert_eq!(parse(&headers, &json).unwrap(), event);
         }
     }
 }

@@ -1,21 +1,35 @@
-//! What came of a run: counts, latencies, and how they are told.
+//! What has come of a run so far: counts and latencies. Pure: the time is an argument.
+//!
+//! All workers add to one, one request at a time: that costs less than what each would need to keep by itself.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+
+use super::intervals::Intervals;
 
 /// Latencies are kept to three digits, from a microsecond to a minute.
-const HIGHEST_US: u64 = 60_000_000;
+pub(super) const HIGHEST_US: u64 = 60_000_000;
 
-/// What one worker, or all of them, have seen.
+/// When a run is not worth going on with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fuse {
+    /// An event was this late.
+    pub(super) latency: Duration,
+    /// So many requests have failed.
+    pub(super) failures: u64,
+}
+
+/// What all workers have seen.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub(super) struct Outcome {
+    /// Figures are taken of events meant to be sent from then on.
+    measured_from: Instant,
+    fuse: Option<Fuse>,
     /// Events sent at least once.
     pub(super) sent: u64,
-    /// Events answered 202.
+    /// Events answered 2xx.
     pub(super) accepted: u64,
     /// Requests sent again.
     pub(super) retries: u64,
@@ -23,150 +37,118 @@ pub struct Outcome {
     pub(super) rejected: BTreeMap<u16, u64>,
     /// Requests without an answer, by kind.
     pub(super) errors: BTreeMap<&'static str, u64>,
-    /// Of accepted events, from when they were meant to be sent, in microseconds.
+    /// Of accepted events after the warm-up, from when they were meant to be sent, in microseconds.
     pub(super) latency: Histogram<u64>,
-}
-
-/// The result, as `--json` prints it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Report {
-    /// `source` of all events.
-    pub source: String,
-    /// Events sent at least once. Their ids are 0 to this, exclusive.
-    pub sent: u64,
-    /// Events answered 2xx.
-    pub accepted: u64,
-    /// Events sent and never answered 2xx. Some may have been accepted all the same, when their answer was lost.
-    pub not_accepted: u64,
-    /// Answers other than 2xx, by status.
-    pub rejected: BTreeMap<u16, u64>,
-    /// Requests without an answer: `connect`, `timeout` or `broken`.
-    pub errors: BTreeMap<&'static str, u64>,
-    /// Requests sent again.
-    pub retries: u64,
-    /// From the first event's time to the last answer.
-    pub elapsed_seconds: f64,
-    /// Events per second asked for. 0: as fast as possible.
-    pub target_rate: f64,
-    /// Accepted events per second of `elapsed_seconds`.
-    pub achieved_rate: f64,
-    /// Of accepted events, from when they were meant to be sent to their answer.
-    pub latency_ms: LatencyMs,
-}
-
-/// Quantiles in milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct LatencyMs {
-    /// Half are below.
-    pub p50: f64,
-    /// 90 % are below.
-    pub p90: f64,
-    /// 99 % are below.
-    pub p99: f64,
-    /// 99.9 % are below.
-    pub p999: f64,
-    /// The longest.
-    pub max: f64,
+    /// How late requests were sent although their connection was free, in microseconds: the generator's own fault.
+    pub(super) lag: Histogram<u64>,
+    /// Time that all connections together have waited for answers.
+    pub(super) busy: Duration,
+    /// The same as it went.
+    pub(super) intervals: Intervals,
+    /// The fuse has blown.
+    pub(super) blown: bool,
 }
 
 impl Outcome {
     /// Nothing yet.
-    pub(super) fn new() -> Result<Self, hdrhistogram::CreationError> {
+    pub(super) fn new(measured_from: Instant, fuse: Option<Fuse>) -> Result<Self, hdrhistogram::CreationError> {
         Ok(Self {
+            measured_from,
+            fuse,
             sent: 0,
             accepted: 0,
             retries: 0,
             rejected: BTreeMap::new(),
             errors: BTreeMap::new(),
             latency: Histogram::new_with_bounds(1, HIGHEST_US, 3)?,
+            lag: Histogram::new_with_bounds(1, HIGHEST_US, 2)?,
+            busy: Duration::ZERO,
+            intervals: Intervals::new()?,
+            blown: false,
         })
     }
 
-    /// Adds what another worker has seen.
-    pub(super) fn add(&mut self, other: &Self) -> Result<(), hdrhistogram::AdditionError> {
-        self.sent += other.sent;
-        self.accepted += other.accepted;
-        self.retries += other.retries;
-        for (&status, count) in &other.rejected {
-            *self.rejected.entry(status).or_default() += count;
+    /// A request with so many events is sent for the first time, so late by our own fault.
+    pub(super) fn sends(&mut self, events: u64, intended: Instant, lag: Option<Duration>) {
+        self.sent += events;
+        if let Some(lag) = lag.filter(|_| intended >= self.measured_from) {
+            self.lag.saturating_record(micros(lag));
         }
-        for (&kind, count) in &other.errors {
-            *self.errors.entry(kind).or_default() += count;
-        }
-        self.latency.add(&other.latency)
     }
 
-    /// An event was accepted so long after it was meant to be sent.
-    pub(super) fn accepted(&mut self, latency: Duration) {
-        self.accepted += 1;
-        self.latency.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(HIGHEST_US));
+    /// Its events, meant to be sent then, were accepted now.
+    pub(super) fn accepts(&mut self, events: u64, intended: Instant, now: Instant) {
+        self.accepted += events;
+        if intended < self.measured_from {
+            return;
+        }
+        let latency = now.saturating_duration_since(intended);
+        self.latency.saturating_record_n(micros(latency), events);
+        self.intervals.accepted(now.saturating_duration_since(self.measured_from), events, micros(latency));
+        self.blown |= self.fuse.is_some_and(|fuse| latency > fuse.latency);
     }
 
-    /// The whole run.
-    #[expect(clippy::cast_precision_loss, reason = "for people, to three digits")]
-    pub(super) fn report(&self, source: String, target_rate: f64, elapsed: Duration) -> Report {
-        let quantile = |q| self.latency.value_at_quantile(q) as f64 / 1000.0;
-        Report {
-            source,
-            sent: self.sent,
-            accepted: self.accepted,
-            not_accepted: self.sent - self.accepted,
-            rejected: self.rejected.clone(),
-            errors: self.errors.clone(),
-            retries: self.retries,
-            elapsed_seconds: elapsed.as_secs_f64(),
-            target_rate,
-            achieved_rate: self.accepted as f64 / elapsed.as_secs_f64(),
-            latency_ms: LatencyMs {
-                p50: quantile(0.5),
-                p90: quantile(0.9),
-                p99: quantile(0.99),
-                p999: quantile(0.999),
-                max: self.latency.max() as f64 / 1000.0,
-            },
+    /// It was answered something else.
+    pub(super) fn refused(&mut self, status: u16, now: Instant) {
+        *self.rejected.entry(status).or_default() += 1;
+        self.failed(now);
+    }
+
+    /// It was not answered.
+    pub(super) fn unanswered(&mut self, kind: &'static str, now: Instant) {
+        *self.errors.entry(kind).or_default() += 1;
+        self.failed(now);
+    }
+
+    fn failed(&mut self, now: Instant) {
+        if let Some(since) = now.checked_duration_since(self.measured_from) {
+            self.intervals.failed(since);
         }
+        self.blown |= self.fuse.is_some_and(|fuse| self.failures() >= fuse.failures);
+    }
+
+    /// Requests that were answered other than 2xx, or not at all.
+    pub(super) fn failures(&self) -> u64 {
+        self.rejected.values().chain(self.errors.values()).sum()
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "source    {}", self.source)?;
-        writeln!(f, "sent      {} in {:.1} s", self.sent, self.elapsed_seconds)?;
-        writeln!(f, "accepted  {} ({:.0}/s)", self.accepted, self.achieved_rate)?;
-        writeln!(f, "lacking   {}", self.not_accepted)?;
-        for (status, count) in &self.rejected {
-            writeln!(f, "answered {status}  {count}")?;
-        }
-        for (kind, count) in &self.errors {
-            writeln!(f, "{kind} errors  {count}")?;
-        }
-        writeln!(f, "retries   {}", self.retries)?;
-        let LatencyMs { p50, p90, p99, p999, max } = self.latency_ms;
-        write!(f, "latency   p50 {p50:.2}  p90 {p90:.2}  p99 {p99:.2}  p99.9 {p999:.2}  max {max:.2} ms")
-    }
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(HIGHEST_US)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Outcome;
-    use std::time::Duration;
+    use super::{Fuse, Outcome};
+    use std::time::{Duration, Instant};
 
     #[test]
-    fn workers_add_up_and_what_is_lacking_shows() {
-        let mut one = Outcome::new().unwrap();
-        (one.sent, one.retries) = (3, 2);
-        one.rejected.insert(429, 2);
-        one.accepted(Duration::from_millis(2));
-        one.accepted(Duration::from_hours(1));
-        let mut all = Outcome::new().unwrap();
-        all.add(&one).unwrap();
-        all.add(&one).unwrap();
-        let report = all.report("/s".to_owned(), 10.0, Duration::from_secs(2));
-        assert_eq!((report.sent, report.accepted, report.not_accepted, report.retries), (6, 4, 2, 4));
-        assert_eq!((report.rejected[&429], report.achieved_rate), (4, 2.0));
-        assert!((1.9..2.1).contains(&report.latency_ms.p50) && report.latency_ms.max > 59_000.0);
-        assert!(report.to_string().contains("answered 429  4"));
-        assert!(serde_json::to_string(&report).unwrap().contains(r#""rejected":{"429":4}"#));
+    fn the_warm_up_counts_and_is_not_measured() {
+        let start = Instant::now();
+        let from = start + Duration::from_secs(1);
+        let mut outcome = Outcome::new(from, None).unwrap();
+        for (intended, latency) in [(start, 500), (from, 20), (from + Duration::from_secs(1), 10)] {
+            outcome.sends(2, intended, Some(Duration::from_millis(3)));
+            outcome.accepts(2, intended, intended + Duration::from_millis(latency));
+        }
+        assert_eq!((outcome.sent, outcome.accepted), (6, 6));
+        assert_eq!((outcome.latency.len(), outcome.latency.max() / 1000, outcome.lag.len()), (4, 20, 2));
+    }
+
+    #[test]
+    fn a_fuse_blows_on_a_late_answer_or_on_failures() {
+        let now = Instant::now();
+        let fuse = Some(Fuse { latency: Duration::from_secs(1), failures: 2 });
+        let mut late = Outcome::new(now, fuse).unwrap();
+        late.accepts(1, now, now + Duration::from_secs(1));
+        assert!(!late.blown);
+        late.accepts(1, now, now + Duration::from_secs(2));
+        assert!(late.blown);
+        let mut failing = Outcome::new(now, fuse).unwrap();
+        failing.refused(429, now);
+        assert!(!failing.blown);
+        failing.unanswered("timeout", now);
+        assert!(failing.blown);
+        assert_eq!(failing.failures(), 2);
     }
 }

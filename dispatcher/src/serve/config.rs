@@ -8,6 +8,7 @@ use http::Uri;
 use signalbox_contract::{AddressPolicy, Ordering, RetryConfig, ShardConfig, SinkConfig};
 
 use super::addresses::Addresses;
+use super::filter;
 use super::signature::Signer;
 
 /// Fleet of a shard that was started with `--sink`.
@@ -134,6 +135,7 @@ fn check(config: &ShardConfig) -> Result<(), ConfigError> {
             return refuse(format!("the sink name {name:?} is empty or used twice: give each sink a name of its own"));
         }
         uri(sink)?;
+        filter::check(sink).map_err(ConfigError::Value)?;
         if sink.timeout_ms == 0 {
             return refuse(format!("timeoutMs of sink {name} is 0: write how many milliseconds an attempt may take"));
         }
@@ -210,7 +212,7 @@ mod tests {
 
     #[test]
     fn every_refusal_says_what_to_write_instead() {
-        let mistakes: [(&str, Mistake); 12] = [
+        let mistakes: [(&str, Mistake); 13] = [
             ("maxAttempts", |c| c.sinks[0].retry.max_attempts = Some(0)),
             ("sinks", |c| c.sinks.clear()),
             ("backlogLimitBytes", |c| c.backlog_limit_bytes = 0),
@@ -219,6 +221,7 @@ mod tests {
             ("used twice", |c| c.sinks[0].name = "sink-2".to_owned()),
             ("uri", |c| c.sinks[0].uri = "/relative".to_owned()),
             ("uri", |c| c.sinks[0].uri = "ftp://a/".to_owned()),
+            ("filter", |c| drop(c.sinks[0].filter.insert("Type".to_owned(), "a".to_owned()))),
             ("timeoutMs", |c| c.sinks[0].timeout_ms = 0),
             ("maxConcurrency", |c| c.sinks[0].max_concurrency = 0),
             ("retry", |c| c.sinks[0].retry.initial_backoff_ms = 0),

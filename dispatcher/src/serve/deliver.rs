@@ -153,14 +153,12 @@ impl Delivery {
     fn request(&self, position: Position) -> Result<Request<Full<Bytes>>, Unsendable> {
         let record = self.log.read(position).map_err(Unsendable::Unread)?.ok_or(Unsendable::Lost)?;
         let event = event::decode(record).map_err(|e| Unsendable::Senseless(e.to_string()))?;
-        let signed = self.signer.as_ref().map(|signer| {
-            let attribute = |name| event.get(name).unwrap_or_default();
-            (signer, signature::message_id(attribute("source"), attribute("id")), event.data.clone())
-        });
-        let request = event::to_request(event, &self.uri);
+        let request = event::to_request(&event, &self.uri);
         let mut request = request.map_err(|e| Unsendable::Senseless(e.to_string()))?;
-        if let Some((signer, id, body)) = signed {
-            signer.sign(request.headers_mut(), &id, clock::now_us() / 1_000_000, &body, Instant::now());
+        if let Some(signer) = &self.signer {
+            let attribute = |name| event.get(name).unwrap_or_default();
+            let id = signature::message_id(attribute("source"), attribute("id"));
+            signer.sign(request.headers_mut(), &id, clock::now_us() / 1_000_000, &event.data(), Instant::now());
         }
         Ok(request)
     }

@@ -21,6 +21,7 @@ mod clock;
 mod config;
 mod dead_letters;
 mod deliver;
+mod filter;
 mod flow;
 mod ingest;
 mod lanes;
@@ -40,13 +41,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use hyper::service::service_fn;
-use signalbox_contract::ShardConfig;
+use signalbox_contract::{ShardConfig, TlsConfig};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::output;
-use crate::server::{self, Server};
+use crate::server::{self, Server, Tls};
 use addresses::Addresses;
 use client::Client;
 use dead_letters::{DeadLetters, Desk};
@@ -69,6 +70,8 @@ pub struct ServeOptions {
     pub config: Option<PathBuf>,
     /// URIs of sinks, for a shard that no operator configures.
     pub sinks: Vec<String>,
+    /// Certificate and key of the events port, for a shard that no operator configures.
+    pub tls: Option<TlsConfig>,
     /// Where events come in.
     pub listen: SocketAddr,
     /// Where probes, metrics and report are.
@@ -82,8 +85,14 @@ pub struct ServeOptions {
 /// Runs a shard until it is told to stop. An error is one sentence for the user.
 pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("signals cannot be handled")?;
-    let config = Arc::new(config::load(options.config.as_deref(), &options.sinks)?);
+    let mut config = config::load(options.config.as_deref(), &options.sinks)?;
     let addresses = Arc::new(config::addresses(&config, options.config.is_none())?);
+    config.tls = options.tls.or(config.tls);
+    let tls = match &config.tls {
+        Some(TlsConfig { cert_file, key_file }) => Some(Tls::load(cert_file.as_ref(), key_file.as_ref())?),
+        None => None,
+    };
+    let config = Arc::new(config);
     let names: Vec<String> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     let metrics = Metrics::new(&names);
     let health: Vec<Arc<Health>> = names.iter().map(|_| Arc::default()).collect();
@@ -138,7 +147,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
 
     let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, phase };
     let sinks = shard.start_sinks(&health, &addresses)?;
-    let result = shard.serve(events, sinks, &mut signals).await;
+    let result = shard.serve(events, tls, sinks, &mut signals).await;
     admin_server.abort();
     result
 }
@@ -177,20 +186,27 @@ impl Shard {
         Ok(tasks)
     }
 
-    async fn serve(self, listener: TcpListener, mut sinks: JoinSet<()>, signals: &mut Signals) -> anyhow::Result<()> {
+    async fn serve(
+        self,
+        listener: TcpListener,
+        tls: Option<Tls>,
+        mut sinks: JoinSet<()>,
+        signals: &mut Signals,
+    ) -> anyhow::Result<()> {
         let ingest = Arc::new(Ingest::new(
             self.config.clone(),
             self.log.clone(),
+            self.log.stats()?,
             self.writer.clone(),
             self.metrics.clone(),
             self.phase.subscribe(),
         ));
         self.phase.send_replace(Phase::Serving);
-        let server = Server::start(listener, move || {
+        let server = Server::start_with(listener, tls, move || {
             let ingest = ingest.clone();
             service_fn(move |request| {
                 let ingest = ingest.clone();
-                async move { Ok(ingest.handle(request).await) }
+                async move { Ok::<_, std::convert::Infallible>(ingest.handle(request).await) }
             })
         });
 

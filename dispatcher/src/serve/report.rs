@@ -1,4 +1,5 @@
-//! How each sink is doing, and the shard's report of itself. May import `log`, `metrics` and `shutdown`'s phase.
+//! How each sink is doing, and the shard's report of itself. May import `log`, `metrics`, the limits of
+//! `ingest`, and `shutdown`'s phase.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +8,7 @@ use std::time::Instant;
 use signalbox_contract::{LastFailure, ShardConfig, ShardReport, SinkReport};
 
 use super::clock;
+use super::ingest;
 use super::log::LogStats;
 use super::metrics::Metrics;
 use super::shutdown::Phase;
@@ -89,7 +91,7 @@ impl Reporter {
             fleet: self.config.fleet.clone(),
             region: self.config.region.clone(),
             incarnation: self.incarnation.clone(),
-            accepting: phase.accepts() && stats.bytes < self.config.backlog_limit_bytes,
+            accepting: phase.accepts() && ingest::reached(&self.config, stats, now_us).is_none(),
             backlog_events: stats.events,
             backlog_bytes: stats.bytes,
             oldest_event_age_ms: stats.oldest_accepted_at_us.map(|at| millis(clock::since(at, now_us))),

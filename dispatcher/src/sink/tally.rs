@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 
-use crate::event::Event;
+use super::arrival::Arrival;
+use super::latency::{Latency, LatencyMs, seconds};
+use super::signature::Verdict;
 
 const WORDS: usize = 1024;
 const BLOCK: u64 = 64 * WORDS as u64;
@@ -18,11 +20,14 @@ const BLOCK: u64 = 64 * WORDS as u64;
 /// Most sources and keys that are followed. What comes after is counted in the totals only.
 const MAX_FOLLOWED: usize = 1_000_000;
 
+/// Most ranges of missing events that are told.
+const MAX_MISSING: usize = 100;
+
 /// Indices from here on are not followed, so that a stray number cannot take all memory by itself.
 const MAX_INDEX: u64 = 1 << 32;
 
 /// The answer to `GET /summary`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Summary {
     /// Events taken, duplicates included.
@@ -39,8 +44,48 @@ pub struct Summary {
     pub invalid: u64,
     /// Events whose id is not a decimal number: they count as received and cannot be told apart.
     pub untracked: u64,
-    /// The same for each source.
+    /// From the first event taken to the last.
+    pub seconds: f64,
+    /// Events taken, by that.
+    pub per_second: f64,
+    /// From when events were meant to be sent, as they say in `intendedtime`, to their first arrival. Nothing if no
+    /// event has said so.
+    pub latency_ms: Option<LatencyMs>,
+    /// How requests were signed, if that is looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<Signatures>,
+    /// The counts of each source.
     pub sources: BTreeMap<String, SourceSummary>,
+}
+
+/// How requests were signed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Signatures {
+    /// With a secret that is ours.
+    pub valid: u64,
+    /// With another, or too long ago, or something else was signed. Answered 401.
+    pub invalid: u64,
+    /// Not at all. Answered 401.
+    pub missing: u64,
+}
+
+/// The answer to `GET /verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verification {
+    /// Everything arrived, once and in order.
+    pub verified: bool,
+    /// Everything arrived.
+    pub complete: bool,
+    /// Events that were to arrive: those with ids from 0 to this, exclusive.
+    pub expected: u64,
+    /// Events of these that have not arrived.
+    pub lost: u64,
+    /// Which, as ranges that include both ends: the first hundred ranges.
+    pub missing: Vec<[u64; 2]>,
+    /// Events taken more than once.
+    pub duplicates: u64,
+    /// First arrivals that came after a later event of the same key.
+    pub out_of_order: u64,
 }
 
 /// What one source has sent.
@@ -71,26 +116,31 @@ pub struct Tally {
     totals: Summary,
     sources: HashMap<String, Source>,
     followed: usize,
+    first_us: Option<i64>,
+    last_us: i64,
+    latency: Latency,
 }
 
 impl Tally {
-    /// An event was taken.
-    pub fn event(&mut self, event: &Event) {
+    /// An event was taken, at this time in microseconds since 1970.
+    pub fn event(&mut self, event: &Arrival<'_>, now_us: i64) {
         self.totals.received += 1;
-        let number = |name| event.get(name).and_then(|value| value.parse::<u64>().ok());
-        let Some(index) = number("id").filter(|&index| index < MAX_INDEX) else {
+        self.first_us.get_or_insert(now_us);
+        self.last_us = self.last_us.max(now_us);
+        let Some(index) = event.id.filter(|&index| index < MAX_INDEX) else {
             self.totals.untracked += 1;
             return;
         };
-        let name = event.get("source").unwrap_or_default();
+        let name = event.source.as_ref();
         if !self.sources.contains_key(name) {
             if self.followed >= MAX_FOLLOWED {
                 self.totals.untracked += 1;
                 return;
             }
             self.followed += 1;
+            self.sources.insert(name.to_owned(), Source::default());
         }
-        let source = self.sources.entry(name.to_owned()).or_default();
+        let Some(source) = self.sources.get_mut(name) else { return };
         source.counts.received += 1;
         let block = source.seen.entry(index / BLOCK).or_insert_with(|| Box::new([0; WORDS]));
         let word = usize::try_from(index % BLOCK / 64).unwrap_or(0);
@@ -103,8 +153,11 @@ impl Tally {
         block[word] |= bit;
         source.counts.unique += 1;
         self.totals.unique += 1;
-        let (Some(key), Some(sequence)) = (event.get("partitionkey"), number("sequence")) else { return };
-        match source.highest.get_mut(key) {
+        if let Some(intended_us) = event.intended_us {
+            self.latency.record(now_us.saturating_sub(intended_us));
+        }
+        let (Some(key), Some(sequence)) = (&event.key, event.sequence) else { return };
+        match source.highest.get_mut(key.as_ref()) {
             Some(highest) if sequence < *highest => {
                 source.counts.out_of_order += 1;
                 self.totals.out_of_order += 1;
@@ -112,9 +165,19 @@ impl Tally {
             Some(highest) => *highest = sequence,
             None if self.followed < MAX_FOLLOWED => {
                 self.followed += 1;
-                source.highest.insert(key.to_owned(), sequence);
+                source.highest.insert(key.clone().into_owned(), sequence);
             }
             None => {}
+        }
+    }
+
+    /// How a request was signed.
+    pub fn signature(&mut self, verdict: Verdict) {
+        let signatures = self.totals.signatures.get_or_insert_default();
+        match verdict {
+            Verdict::Valid => signatures.valid += 1,
+            Verdict::Invalid => signatures.invalid += 1,
+            Verdict::Missing => signatures.missing += 1,
         }
     }
 
@@ -131,7 +194,36 @@ impl Tally {
     /// The counts.
     pub fn summary(&mut self) -> Summary {
         let sources = self.sources.iter().map(|(name, source)| (name.clone(), source.counts)).collect();
-        Summary { sources, ..self.totals.clone() }
+        let seconds = seconds(self.last_us.saturating_sub(self.first_us.unwrap_or(self.last_us)));
+        let received = u32::try_from(self.totals.received).map_or(f64::from(u32::MAX), f64::from);
+        Summary {
+            sources,
+            seconds,
+            per_second: if seconds > 0.0 { received / seconds } else { 0.0 },
+            latency_ms: self.latency.summary(),
+            ..self.totals.clone()
+        }
+    }
+
+    /// Whether the events 0 to `count`, exclusive, of `source` have all arrived, once and in order.
+    pub fn verify(&mut self, source: &str, count: u64) -> Verification {
+        let counts = self.sources.get(source).map(|source| source.counts).unwrap_or_default();
+        let mut missing = Vec::new();
+        let (mut next, mut lost) = (0, 0);
+        for [first, last] in self.received(source).into_iter().chain([[count, u64::MAX]]) {
+            let end = first.min(count);
+            if next < end {
+                lost += end - next;
+                if missing.len() < MAX_MISSING {
+                    missing.push([next, end - 1]);
+                }
+            }
+            next = last.saturating_add(1);
+        }
+        let SourceSummary { duplicates, out_of_order, .. } = counts;
+        let complete = lost == 0;
+        let verified = complete && duplicates == 0 && out_of_order == 0;
+        Verification { verified, complete, expected: count, lost, missing, duplicates, out_of_order }
     }
 
     /// The indices of `source` that have arrived, as ranges that include both ends.
@@ -157,15 +249,18 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
-    use crate::event::Event;
-    use bytes::Bytes;
+    use super::{Tally, Verification};
+    use crate::sink::arrival::Arrival;
 
-    fn event(id: &str, key: &str, sequence: u64) -> Event {
-        let attributes = [("id", id), ("source", "/s"), ("partitionkey", key), ("sequence", &sequence.to_string())]
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .to_vec();
-        Event { attributes, data: Bytes::new() }
+    fn event(id: &str, key: &'static str, sequence: u64) -> Arrival<'static> {
+        Arrival {
+            id: id.parse().ok(),
+            source: "/s".into(),
+            event_type: "t".into(),
+            key: Some(key.into()),
+            sequence: Some(sequence),
+            intended_us: Some(1_000_000),
+        }
     }
 
     #[test]
@@ -174,7 +269,7 @@ mod tests {
         for (id, key, sequence) in
             [("0", "a", 0), ("1", "b", 0), ("4", "a", 2), ("2", "a", 1), ("0", "a", 0), ("2", "a", 1), ("x", "a", 9)]
         {
-            tally.event(&event(id, key, sequence));
+            tally.event(&event(id, key, sequence), 1_500_000);
         }
         let summary = tally.summary();
         assert_eq!((summary.received, summary.unique, summary.duplicates), (7, 4, 2));
@@ -188,11 +283,44 @@ mod tests {
     fn ranges_join_across_words_and_blocks() {
         let mut tally = Tally::default();
         for index in 65_400..65_700 {
-            tally.event(&event(&index.to_string(), "k", index));
+            tally.event(&event(&index.to_string(), "k", index), 0);
         }
-        tally.event(&event("4294967295", "k", 4_294_967_295));
-        tally.event(&event("4294967296", "k", 4_294_967_296));
+        tally.event(&event("4294967295", "k", 4_294_967_295), 0);
+        tally.event(&event("4294967296", "k", 4_294_967_296), 0);
         assert_eq!(tally.received("/s"), [[65_400, 65_699], [4_294_967_295, 4_294_967_295]]);
         assert_eq!(tally.summary().untracked, 1);
+    }
+
+    #[test]
+    fn what_is_lost_twice_or_late_is_not_verified() {
+        for (ids, count, expected) in [
+            (vec!["0", "1", "2"], 3, (true, true, 0, vec![])),
+            (vec!["0", "1", "2"], 2, (true, true, 0, vec![])),
+            (vec!["1", "4"], 6, (false, false, 4, vec![[0, 0], [2, 3], [5, 5]])),
+            (vec!["0", "0"], 1, (false, true, 0, vec![])),
+            (vec![], 2, (false, false, 2, vec![[0, 1]])),
+            (vec!["1", "0"], 2, (false, true, 0, vec![])),
+        ] {
+            let mut tally = Tally::default();
+            for id in &ids {
+                tally.event(&event(id, "k", id.parse().unwrap()), 0);
+            }
+            let Verification { verified, complete, lost, missing, .. } = tally.verify("/s", count);
+            assert_eq!((verified, complete, lost, missing), expected, "{ids:?} of {count}");
+        }
+    }
+
+    #[test]
+    fn rate_and_latency_count_from_what_events_say() {
+        let mut tally = Tally::default();
+        for index in 0..11 {
+            let id = index.to_string();
+            tally.event(&event(&id, "k", index), 1_005_000 + i64::try_from(index).unwrap() * 100_000);
+        }
+        let summary = tally.summary();
+        assert!((summary.seconds - 1.0).abs() < 1e-9 && (summary.per_second - 11.0).abs() < 1e-9);
+        let latency = summary.latency_ms.unwrap();
+        assert_eq!((latency.samples, latency.p50.round(), latency.max.round()), (11, 505.0, 1005.0));
+        assert!(Tally::default().summary().latency_ms.is_none());
     }
 }

@@ -6,7 +6,7 @@ use super::filter::{Filter, Params};
 use super::letter::{LetterHead, LetterKey};
 use super::store::Store;
 use super::{BuryError, DeadLetters, NewDeadLetter, Reason};
-use crate::event::{self, Event};
+use crate::event::Event;
 
 const ROOM: u64 = 1_000_000;
 
@@ -14,7 +14,6 @@ const ROOM: u64 = 1_000_000;
 pub(in crate::serve) fn letter(sink: &str, position: u64) -> NewDeadLetter {
     let id = position.to_string();
     let attributes = [("id", id.as_str()), ("source", "/shop"), ("specversion", "1.0"), ("type", "order.created")];
-    let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     NewDeadLetter {
         sink: sink.to_owned(),
         position,
@@ -23,7 +22,7 @@ pub(in crate::serve) fn letter(sink: &str, position: u64) -> NewDeadLetter {
         reason: Reason::AttemptsExhausted,
         attempts: 8,
         last_answer: "answered 400".to_owned(),
-        record: event::encode(&Event { attributes, data: Bytes::from(format!("data {position}")) }).unwrap(),
+        record: Event::unchecked(&attributes, format!("data {position}").as_bytes()).unwrap().record().clone(),
     }
 }
 

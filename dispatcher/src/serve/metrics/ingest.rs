@@ -9,7 +9,7 @@ use super::Metrics;
 
 /// Why a request was not accepted: the label `reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-#[allow(missing_docs, reason = "each is explained where it is answered, in ingest.rs")]
+#[allow(missing_docs, reason = "each is explained where it is answered, in ingest/")]
 pub(in crate::serve) enum Reject {
     Malformed,
     UnsupportedMediaType,
@@ -31,6 +31,7 @@ struct ReasonLabel {
 
 pub(super) struct IngestMetrics {
     accepted: Counter,
+    unmatched: Counter,
     rejected: Family<ReasonLabel, Counter>,
 }
 
@@ -38,16 +39,23 @@ impl IngestMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let accepted = Counter::default();
         registry.register("accepted", "Events answered 202, each after it was on disk", accepted.clone());
+        let unmatched = Counter::default();
+        registry.register("unmatched", "Events answered 202 that no sink wanted, so not stored", unmatched.clone());
         let rejected = Family::default();
         registry.register("rejected", "Requests that were not accepted, by reason", rejected.clone());
-        Self { accepted, rejected }
+        Self { accepted, unmatched, rejected }
     }
 }
 
 impl Metrics {
-    /// An event was answered 202.
-    pub(in crate::serve) fn accepted(&self) {
-        self.0.ingest.accepted.inc();
+    /// So many events were answered 202.
+    pub(in crate::serve) fn accepted(&self, events: u64) {
+        self.0.ingest.accepted.inc_by(events);
+    }
+
+    /// An event was answered 202 that no sink wanted.
+    pub(in crate::serve) fn unmatched(&self) {
+        self.0.ingest.unmatched.inc();
     }
 
     /// Events answered 202 so far.

@@ -1,8 +1,11 @@
-//! The accept loop that `serve` and `sink` share: HTTP/1.1 and HTTP/2 without TLS on one port, with limits.
+//! The accept loop that `serve` and `sink` share: HTTP/1.1 and HTTP/2 on one port, with limits, and with TLS or
+//! without.
 //!
 //! Knows connections, and nothing of what is asked on them. Of this crate it may import `random`.
 
-use std::convert::Infallible;
+mod tls;
+
+use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,18 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use crate::random;
+
+pub(crate) use tls::Tls;
 
 /// Most connections at once, if the system allows twice as many open files: the rest is for the log and the
 /// sinks. The next connection waits in the listen queue until one of them ends.
@@ -30,11 +34,17 @@ pub(crate) const MAX_CONNECTIONS: usize = 4096;
 /// How long the head of a request may take, and how long a connection may be idle before and between requests.
 pub(crate) const HEAD_TIME: Duration = Duration::from_secs(30);
 
-/// Most bytes of a request's head.
+/// Most bytes of a request's head. HTTP/1.1 takes 100 headers besides, which is what hyper has room for without
+/// allocating; in HTTP/2 each header counts 32 bytes more than it has.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
 
 /// Most requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 256;
+
+/// Requests of one HTTP/2 connection that its peer has taken back before they were looked at, and those that were
+/// refused: who has more of them is only making work, and is told to go away.
+const MAX_RESET_STREAMS: usize = 32;
+const MAX_REFUSED_STREAMS: usize = 256;
 
 /// An HTTP/2 connection that is silent for so long is asked whether it is still there, and given as long to say so.
 const PING_TIME: Duration = Duration::from_secs(20);
@@ -62,17 +72,40 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves each connection with a service of its own.
-    pub(crate) fn start<F, S>(listener: TcpListener, mut service: F) -> Self
+    /// Serves each connection with a service of its own. An error of the service closes the connection.
+    pub(crate) fn start<F, S, B>(listener: TcpListener, service: F) -> Self
     where
         F: FnMut() -> S + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible> + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
         S::Future: Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        Self::start_with(listener, None, service)
+    }
+
+    /// The same, with TLS if there is a certificate.
+    pub(crate) fn start_with<F, S, B>(listener: TcpListener, tls: Option<Tls>, mut service: F) -> Self
+    where
+        F: FnMut() -> S + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        S::Future: Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
         let (stop, stopped) = watch::channel(false);
         let (connections, connection) = watch::channel(());
         let mut until = stopped.clone();
         tokio::spawn(async move {
+            let follow = {
+                let tls = tls.clone();
+                async move {
+                    match tls {
+                        Some(tls) => tls.follow().await,
+                        None => std::future::pending().await,
+                    }
+                }
+            };
             let slots = Arc::new(Semaphore::new(connections_allowed()));
             let accept = async {
                 loop {
@@ -80,8 +113,17 @@ impl Server {
                     match listener.accept().await {
                         Ok((stream, _)) => {
                             let (service, stopped, alive) = (service(), stopped.clone(), connection.clone());
+                            let tls = tls.clone();
+                            let _ = stream.set_nodelay(true);
                             tokio::spawn(async move {
-                                connect(stream, service, stopped).await;
+                                match tls {
+                                    None => connect(stream, service, stopped).await,
+                                    Some(tls) => {
+                                        if let Some(stream) = tls.accept(stream).await {
+                                            connect(stream, service, stopped).await;
+                                        }
+                                    }
+                                }
                                 drop((slot, alive));
                             });
                         }
@@ -94,6 +136,7 @@ impl Server {
             };
             tokio::select! {
                 () = accept => {}
+                () = follow => {}
                 _ = until.wait_for(|stop| *stop) => {}
             }
         });
@@ -121,12 +164,14 @@ fn connections_allowed() -> usize {
         .min(MAX_CONNECTIONS)
 }
 
-async fn connect<S>(stream: TcpStream, service: S, mut stopped: watch::Receiver<bool>)
+async fn connect<I, S, B>(stream: I, service: S, mut stopped: watch::Receiver<bool>)
 where
-    S: Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible>,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
     S::Future: Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
-    let _ = stream.set_nodelay(true);
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -136,6 +181,8 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_REFUSED_STREAMS)
         .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_TIME)
         .keep_alive_timeout(PING_TIME);

@@ -1,0 +1,47 @@
+//! The flags of `dispatcher serve`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use signalbox_contract::TlsConfig;
+use signalbox_dispatcher::serve::{self, ServeOptions};
+
+#[derive(Args)]
+pub(crate) struct Serve {
+    /// The shard's configuration, in JSON. Exclusive with --sink.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Deliver to this URL, with defaults for all else: 5s per attempt, 64 attempts at once, backoff from 200ms to
+    /// 30s, 1 GiB of backlog, 1 MiB per event. May be given again for more sinks.
+    #[arg(long = "sink", value_name = "URL")]
+    sinks: Vec<String>,
+    /// Speak TLS on the events port with this certificate chain, in PEM, read again when it changes. For --sink: with
+    /// --config, the file says it.
+    #[arg(long, value_name = "FILE", requires = "tls_key", conflicts_with = "config")]
+    tls_cert: Option<String>,
+    /// Its private key, in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<String>,
+    /// Where events come in.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    listen: SocketAddr,
+    /// Where probes, metrics and the report are.
+    #[arg(long, value_name = "ADDR", default_value = "0.0.0.0:9090")]
+    admin_listen: SocketAddr,
+    /// Where the log is kept. One process at a time.
+    #[arg(long, value_name = "DIR", default_value = "./signalbox-data")]
+    data_dir: PathBuf,
+    /// Write {"listen": ..., "admin": ...} here once both are bound: for callers that ask for port 0.
+    #[arg(long, value_name = "FILE")]
+    addresses: Option<PathBuf>,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> anyhow::Result<bool> {
+        let Self { config, sinks, tls_cert, tls_key, listen, admin_listen, data_dir, addresses } = self;
+        let tls = tls_cert.zip(tls_key).map(|(cert_file, key_file)| TlsConfig { cert_file, key_file });
+        serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, addresses }).await?;
+        Ok(true)
+    }
+}
