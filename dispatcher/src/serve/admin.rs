@@ -1,5 +1,5 @@
-//! The admin port: probes, metrics, report. Reads everything, changes nothing. May import `report`, `metrics`,
-//! `log` and `writer`.
+//! The admin port: probes, metrics, report, dead letters. May import `report`, `metrics`, `log`, `writer` and
+//! `dead_letters`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +12,7 @@ use signalbox_contract::{HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH};
 use tokio::sync::watch;
 
 use super::clock;
+use super::dead_letters::DeadLetters;
 use super::log::ShardLog;
 use super::metrics::Metrics;
 use super::report::Reporter;
@@ -24,6 +25,7 @@ pub(super) struct Admin {
     pub(super) reporter: Reporter,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) store: OnceLock<(Arc<dyn ShardLog>, Writer)>,
+    pub(super) dead_letters: OnceLock<DeadLetters>,
 }
 
 /// The routes of the admin port.
@@ -75,7 +77,14 @@ async fn report(State(admin): State<Arc<Admin>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response();
     };
     match log.stats() {
-        Ok(stats) => Json(admin.reporter.report(&stats, *admin.phase.borrow())).into_response(),
+        Ok(stats) => {
+            let mut report = admin.reporter.report(&stats, *admin.phase.borrow());
+            let dead = admin.dead_letters.get().map(DeadLetters::totals).unwrap_or_default();
+            for sink in &mut report.sinks {
+                sink.dead_letters = dead.letters_of(&sink.name);
+            }
+            Json(report).into_response()
+        }
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
     }
 }

@@ -15,6 +15,7 @@ mod backoff;
 mod client;
 mod clock;
 mod config;
+mod dead_letters;
 mod deliver;
 mod ingest;
 mod lanes;
@@ -38,6 +39,7 @@ use tokio::task::JoinSet;
 
 use crate::output;
 use crate::server::{self, Server};
+use dead_letters::DeadLetters;
 use deliver::Delivery;
 use ingest::Ingest;
 use log::{FjallLog, ShardLog};
@@ -47,6 +49,7 @@ use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, LEAVE_TIME, Phase, Signals};
 use writer::Writer;
 
 pub use config::ConfigError;
+pub use dead_letters::StoreError;
 pub use log::LogError;
 
 /// What `dispatcher serve` is told on the command line.
@@ -87,13 +90,19 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
         phase: phases.clone(),
         store: OnceLock::new(),
+        dead_letters: OnceLock::new(),
     });
     let admin_server = tokio::spawn(axum::serve(admin_listener, admin::router(admin.clone())).into_future());
 
     let dir = options.data_dir.clone();
-    let opening = tokio::task::spawn_blocking(move || FjallLog::open(&dir, &names));
-    let log: Arc<dyn ShardLog> = tokio::select! {
-        log = opening => Arc::new(log.context("opening the log was interrupted")??),
+    let limit = config.dead_letter_limit_bytes;
+    let opening = tokio::task::spawn_blocking(move || -> anyhow::Result<(Arc<dyn ShardLog>, DeadLetters)> {
+        // The log first: it makes sure that nobody else is using the directory.
+        let log = FjallLog::open(&dir, &names)?;
+        Ok((Arc::new(log), DeadLetters::open(&dir, limit)?))
+    });
+    let (log, dead_letters) = tokio::select! {
+        opened = opening => opened.context("opening the log was interrupted")??,
         name = signals.next() => {
             tracing::info!(signal = name, "stopped before the log was open");
             return Ok(());
@@ -103,6 +112,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let (writer, writer_thread) = Writer::start(log.clone(), metrics.clone()).context("no thread for the log")?;
     // Set once, here.
     let _ = admin.store.set((log.clone(), writer.clone()));
+    let _ = admin.dead_letters.set(dead_letters);
     tracing::info!(
         fleet = config.fleet,
         region = config.region,
