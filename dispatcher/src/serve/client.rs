@@ -1,14 +1,17 @@
-//! One attempt to deliver one event over HTTP, and what came of it in one sentence.
+//! One attempt to deliver one event over HTTP.
 //!
 //! Every sink has a client of its own: its connections, and its share of the threads that resolve names. Names
 //! are resolved by the system (`getaddrinfo`), on threads, because that call blocks; a sink whose name server does
 //! not answer may use [`RESOLVER_THREADS`] of them and no more, so that other sinks still find some.
 //!
+//! Connections are made to addresses that the policy allows and to no others: what a name resolves to is looked at
+//! before it is connected to, all of it, and an address that stands in the URI, which no resolver ever sees, as well.
+//!
 //! Redirects are not followed: a sink that has moved is a mistake in the configuration, and following would send
-//! events to a place that nobody configured. May import nothing of this crate.
+//! events to a place that nobody configured. May import `addresses` and `answer`.
 
 use std::error::Error as _;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,15 +19,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::RETRY_AFTER;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
+use tower_service::Service;
+
+use super::addresses::{Addresses, NotAllowed};
+use super::answer::{Answer, retry_after};
 
 /// Name look-ups of one sink at once. The runtime has 512 threads for blocking calls, and a fleet 32 sinks at most.
 const RESOLVER_THREADS: usize = 4;
@@ -38,56 +46,27 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// Idle connections are closed after this, before most servers do.
 const IDLE_TIME: Duration = Duration::from_secs(20);
 
-/// How an attempt ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
-    /// 2xx.
-    Delivered,
-    /// 429 or 503, with the wait that the sink asked for, if it did.
-    Throttled(StatusCode, Option<Duration>),
-    /// Any other status.
-    Refused(StatusCode),
-    /// No head of an answer within the timeout.
-    TimedOut(Duration),
-    /// No connection, or it broke: the reason.
-    Unreachable(String),
-}
-
-impl Answer {
-    /// What to tell people, unless it is a success. Without the payload.
-    pub(super) fn failure(&self) -> Option<String> {
-        match self {
-            Self::Delivered => None,
-            Self::Throttled(status, Some(wait)) => {
-                Some(format!("answered {} and asked to wait {}", status.as_u16(), seconds(*wait)))
-            }
-            Self::Refused(status) if status.is_redirection() => {
-                Some(format!("answered {}: redirects are not followed", status.as_u16()))
-            }
-            Self::Throttled(status, None) | Self::Refused(status) => Some(format!("answered {}", status.as_u16())),
-            Self::TimedOut(timeout) => Some(format!("no answer within {}", seconds(*timeout))),
-            Self::Unreachable(why) => Some(why.clone()),
-        }
-    }
-}
-
 /// The connections to one sink.
 #[derive(Clone)]
 pub(super) struct Client {
-    http: HyperClient<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    http: HyperClient<HttpsConnector<Guarded>, Full<Bytes>>,
     timeout: Duration,
 }
 
 impl Client {
-    /// A client that gives each attempt `timeout` and keeps up to `connections` open.
-    pub(super) fn new(timeout: Duration, connections: usize) -> Self {
-        let resolver = Resolver { threads: Arc::new(Semaphore::new(RESOLVER_THREADS)) };
+    /// A client that gives each attempt `timeout`, keeps up to `connections` open, and goes nowhere but to `addresses`.
+    pub(super) fn new(timeout: Duration, connections: usize, addresses: Arc<Addresses>) -> Self {
+        let threads = Arc::new(Semaphore::new(RESOLVER_THREADS));
+        let resolver = Resolver { threads, addresses: addresses.clone() };
         let mut tcp = HttpConnector::new_with_resolver(resolver);
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(timeout));
-        let connector =
-            HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new()
+            .with_webpki_roots()
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Guarded { tcp, addresses });
         let http = HyperClient::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIME)
@@ -122,6 +101,9 @@ impl Client {
             if let Some(unresolved) = inner.downcast_ref::<Unresolved>() {
                 return Answer::Unreachable(unresolved.to_string());
             }
+            if let Some(refused) = inner.downcast_ref::<NotAllowed>() {
+                return Answer::Unreachable(refused.to_string());
+            }
             if let Some(io) = inner.downcast_ref::<std::io::Error>() {
                 match io.kind() {
                     std::io::ErrorKind::ConnectionRefused => {
@@ -155,21 +137,6 @@ async fn drain(mut body: Incoming) {
     let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }
 
-/// `Retry-After` as seconds or as an HTTP date.
-fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(value).ok()?;
-    Some(Duration::try_from(now.until(date.timestamp()).ok()?).unwrap_or_default())
-}
-
-/// 5s, 1.5s, 0.05s.
-fn seconds(span: Duration) -> String {
-    format!("{}s", span.as_secs_f64())
-}
-
 #[derive(Debug, thiserror::Error)]
 #[error("the name {name} does not resolve: {why}")]
 struct Unresolved {
@@ -177,22 +144,58 @@ struct Unresolved {
     why: String,
 }
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+type BoxFuture<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
+
+/// Connects, but only where that is allowed.
+#[derive(Clone)]
+struct Guarded {
+    tcp: HttpConnector<Resolver>,
+    addresses: Arc<Addresses>,
+}
+
+impl Service<Uri> for Guarded {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = BoxFuture<Self::Response>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.tcp.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        if let Some(Err(refused)) = literal(&uri).map(|address| self.addresses.check(address)) {
+            return Box::pin(std::future::ready(Err(refused.into())));
+        }
+        let connecting = self.tcp.call(uri);
+        Box::pin(async move { connecting.await.map_err(Into::into) })
+    }
+}
+
+/// The address that stands in `uri`, if it is not a name.
+fn literal(uri: &Uri) -> Option<IpAddr> {
+    let host = uri.host()?;
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host).parse().ok()
+}
+
 #[derive(Clone)]
 struct Resolver {
     threads: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
 }
 
-impl tower_service::Service<Name> for Resolver {
+impl Service<Name> for Resolver {
     type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = Unresolved;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Unresolved>> + Send>>;
+    type Error = BoxError;
+    type Future = BoxFuture<Self::Response>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unresolved>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let threads = Arc::clone(&self.threads);
+        let (threads, addresses) = (Arc::clone(&self.threads), Arc::clone(&self.addresses));
         Box::pin(async move {
             let name = name.as_str().to_owned();
             let unresolved = |why: String| Unresolved { name: name.clone(), why };
@@ -204,23 +207,31 @@ impl tower_service::Service<Name> for Resolver {
                 drop(permit);
                 found
             });
-            found.await.map_err(|e| unresolved(e.to_string()))?.map_err(|e| unresolved(e.to_string()))
+            let found = found.await.map_err(|e| unresolved(e.to_string()))?.map_err(|e| unresolved(e.to_string()))?;
+            // One that is not allowed spoils all: who has put it there is not to be trusted with the others.
+            found.as_slice().iter().try_for_each(|socket| addresses.check(socket.ip()))?;
+            Ok(found)
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::retry_after;
-    use std::time::Duration;
+    use super::literal;
 
     #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        let now: jiff::Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
-        assert_eq!(retry_after(" 7 ", now), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after("Mon, 23 Nov 2026 10:00:30 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("Mon, 23 Nov 2026 09:00:00 GMT", now), Some(Duration::ZERO));
-        assert_eq!(retry_after("soon", now), None);
-        assert_eq!(retry_after("-1", now), None);
+    fn an_address_in_a_uri_is_found_and_a_name_is_none() {
+        for (uri, address) in [
+            ("http://127.0.0.1:80/", Some("127.0.0.1")),
+            ("https://[::1]/", Some("::1")),
+            ("http://[::ffff:10.0.0.1]:8080/x", Some("::ffff:10.0.0.1")),
+            ("http://localhost/", None),
+            // Names to us: the system's resolver knows them, and what it says is looked at.
+            ("http://2130706433/", None),
+            ("http://127.1/", None),
+        ] {
+            let expected = address.map(|address| address.parse().unwrap());
+            assert_eq!(literal(&uri.parse().unwrap()), expected, "{uri}");
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! The shard's configuration, from a file or from `--sink` alone, checked before anything starts. Pure but for
-//! reading that file.
+//! reading that file and those that it names.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use http::Uri;
 use signalbox_contract::{AddressPolicy, Ordering, RetryConfig, ShardConfig, SinkConfig};
+
+use super::addresses::Addresses;
+use super::signature::Signer;
 
 /// Fleet of a shard that was started with `--sink`.
 const STANDALONE_FLEET: &str = "standalone";
@@ -80,6 +83,10 @@ pub(super) fn load(file: Option<&Path>, sinks: &[String]) -> Result<ShardConfig,
         }
     };
     check(&config)?;
+    addresses(&config, file.is_none())?;
+    for sink in &config.sinks {
+        signer(sink)?;
+    }
     Ok(config)
 }
 
@@ -136,6 +143,11 @@ fn check(config: &ShardConfig) -> Result<(), ConfigError> {
                 sink.max_concurrency
             ));
         }
+        if sink.retry.max_attempts == Some(0) {
+            return refuse(format!(
+                "maxAttempts of sink {name} is 0: write 1 or more, or leave it out to try for ever"
+            ));
+        }
         let RetryConfig { initial_backoff_ms: initial, max_backoff_ms: max, .. } = sink.retry;
         if initial == 0 || max < initial {
             return refuse(format!(
@@ -159,6 +171,17 @@ pub(super) fn uri(sink: &SinkConfig) -> Result<Uri, ConfigError> {
                 sink.uri, sink.name
             ))
         })
+}
+
+/// The addresses that sinks may have. `standalone` is a shard without a file.
+pub(super) fn addresses(config: &ShardConfig, standalone: bool) -> Result<Addresses, ConfigError> {
+    Addresses::new(&config.addresses, standalone).map_err(ConfigError::Value)
+}
+
+/// What signs deliveries to a sink, if they are to be signed.
+pub(super) fn signer(sink: &SinkConfig) -> Result<Option<Signer>, ConfigError> {
+    let open = |path: &String| Signer::open(Path::new(path), &sink.name).map_err(ConfigError::Value);
+    sink.signing_secret_file.as_ref().map(open).transpose()
 }
 
 #[cfg(test)]
@@ -187,7 +210,8 @@ mod tests {
 
     #[test]
     fn every_refusal_says_what_to_write_instead() {
-        let mistakes: [(&str, Mistake); 11] = [
+        let mistakes: [(&str, Mistake); 12] = [
+            ("maxAttempts", |c| c.sinks[0].retry.max_attempts = Some(0)),
             ("sinks", |c| c.sinks.clear()),
             ("backlogLimitBytes", |c| c.backlog_limit_bytes = 0),
             ("maxEventBytes", |c| c.max_event_bytes = 0),

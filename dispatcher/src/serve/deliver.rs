@@ -1,31 +1,40 @@
-//! The task of one sink: keeps its lanes filled from the log, sends what they offer, and tells the log and the
+//! The task of one sink: keeps its flow filled from the log, sends what that offers, and tells the log and the
 //! report what came of it.
 //!
 //! There is one task per sink, and they share nothing but the log's readers and the writer's queue. So a sink that
-//! is dead or slow holds up its own window and nobody else's. Nothing is ever given up on: until there are dead
-//! letters, an event that a sink keeps refusing is tried again for ever, with the longest backoff in between.
+//! is dead or slow holds up its own window and nobody else's.
+//!
+//! An event is given up only where that was asked for (`maxAttempts`), and settled only once it is a dead letter on
+//! disk. While there is no room for it, it is tried again. An event whose record is gone cannot be sent any more, so
+//! what is known of it becomes a dead letter; where none are kept, it is counted as lost.
 //!
 //! An attempt that has timed out is closed, yet the sink may still be working on it when the event is sent again.
 //! A sink that must not take an event twice, or an older one after a newer, has to look at its id.
 //!
-//! May import `lanes`, `backoff`, `client`, `log`, `writer`, `report`, `metrics`, and the crate's `event`.
+//! May import `flow`, `breaker`'s changes, `answer`, `client`, `dead_letters`, `log`, `writer`, `report`, `metrics`,
+//! `signature`, and the crate's `event`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use http::Uri;
+use http::{Request, Uri};
+use http_body_util::Full;
 use signalbox_contract::SinkConfig;
 use tokio::sync::watch;
 
-use super::backoff::{self, MAX_RETRY_AFTER};
-use super::client::{Answer, Client};
+use super::answer::Answer;
+use super::breaker::Change;
+use super::client::Client;
 use super::clock;
-use super::lanes::Lanes;
-use super::log::{Entry, Position, ShardLog, SinkId};
+use super::dead_letters::{BuryError, DeadLetters, NewDeadLetter, Reason};
+use super::flow::{Flow, Sent};
+use super::log::{LogError, Position, ShardLog, SinkId};
 use super::metrics::{AttemptOutcome, Metrics};
 use super::report::Health;
 use super::shutdown::Phase;
+use super::signature::{self, Signer};
 use super::writer::{Ended, Writer};
 use crate::{event, random};
 
@@ -41,8 +50,11 @@ pub(super) struct Delivery {
     pub(super) id: SinkId,
     pub(super) config: SinkConfig,
     pub(super) uri: Uri,
+    pub(super) client: Client,
+    pub(super) signer: Option<Signer>,
     pub(super) log: Arc<dyn ShardLog>,
     pub(super) writer: Writer,
+    pub(super) dead_letters: DeadLetters,
     pub(super) metrics: Metrics,
     pub(super) health: Arc<Health>,
     pub(super) phase: watch::Receiver<Phase>,
@@ -51,41 +63,61 @@ pub(super) struct Delivery {
 /// What came of sending one event.
 enum Attempt {
     Answered(Answer),
-    Unreadable(String),
+    Unsendable(Unsendable),
+}
+
+/// Why an event could not even be sent.
+enum Unsendable {
+    /// The log could not be read: the next time may be better.
+    Unread(LogError),
+    /// The log no longer has the record.
+    Lost,
+    /// The record is there, and makes no sense.
+    Senseless(String),
 }
 
 impl Delivery {
     /// Delivers until the phase is [`Phase::Finishing`] and what was in flight has ended, or the writer has.
     pub(super) async fn run(mut self) {
-        let timeout = Duration::from_millis(self.config.timeout_ms);
-        let connections = usize::try_from(self.config.max_concurrency).unwrap_or(usize::MAX);
-        let client = Client::new(timeout, connections);
-        let mut lanes = Lanes::new(connections);
+        let mut flow = Flow::new(&self.config, Instant::now());
         let mut attempts = FuturesUnordered::new();
+        let mut burials = FuturesUnordered::new();
         let mut end = self.writer.end();
         let mut next: Position = 0;
+        let mut shown = None;
         loop {
             let finishing = *self.phase.borrow_and_update() == Phase::Finishing;
-            if finishing && attempts.is_empty() {
+            if finishing && attempts.is_empty() && burials.is_empty() {
                 return;
             }
             let now = Instant::now();
             let mut unreadable = None;
             if !finishing {
                 let known_end = *end.borrow_and_update();
-                if let Err(e) = self.fill(&mut lanes, &mut next, known_end) {
+                if let Err(e) = self.fill(&mut flow, &mut next, known_end) {
                     self.failed(&e.to_string());
                     unreadable = Some(now + UNREADABLE_WAIT);
                 }
-                while let Some(entry) = lanes.next(now) {
-                    attempts.push(self.attempt(&client, entry));
+                while let Some(sent) = flow.next(now) {
+                    attempts.push(self.attempt(sent));
                 }
             }
-            self.metrics.in_flight(self.id, lanes.in_flight());
-            let wake = [lanes.wake_at(), unreadable].into_iter().flatten().min();
+            let standing = flow.standing();
+            if shown != Some(standing) {
+                self.metrics.standing(self.id, &standing);
+                shown = Some(standing);
+            }
+            let wake = [flow.wake_at(), unreadable].into_iter().flatten().min();
             tokio::select! {
-                Some((entry, attempt)) = attempts.next(), if !attempts.is_empty() => {
-                    if self.ended(&mut lanes, entry, attempt).await.is_err() {
+                Some((sent, attempt)) = attempts.next(), if !attempts.is_empty() => {
+                    match self.ended(&mut flow, sent, attempt).await {
+                        Ok(None) => {}
+                        Ok(Some(letter)) => burials.push(self.bury(sent, letter)),
+                        Err(Ended) => return,
+                    }
+                }
+                Some((sent, buried)) = burials.next(), if !burials.is_empty() => {
+                    if self.buried(&mut flow, sent, buried).await.is_err() {
                         return;
                     }
                 }
@@ -96,80 +128,154 @@ impl Delivery {
         }
     }
 
-    fn fill(&self, lanes: &mut Lanes, next: &mut Position, end: Position) -> Result<(), super::log::LogError> {
-        while *next < end && (lanes.room() >= READ_BATCH) {
+    fn fill(&self, flow: &mut Flow, next: &mut Position, end: Position) -> Result<(), LogError> {
+        while *next < end && flow.room() >= READ_BATCH {
             let found = self.log.unsettled(self.id, *next, READ_BATCH)?;
             *next = found.next;
             for entry in found.entries {
-                lanes.push(entry);
+                flow.push(entry);
             }
         }
         Ok(())
     }
 
-    fn attempt(&self, client: &Client, entry: Entry) -> impl Future<Output = (Entry, Attempt)> + Send + use<> {
-        let client = client.clone();
-        let request = self.request(entry.position);
+    fn attempt(&self, sent: Sent) -> impl Future<Output = (Sent, Attempt)> + Send + use<> {
+        let client = self.client.clone();
+        let request = self.request(sent.entry.position);
         async move {
             match request {
-                Ok(request) => (entry, Attempt::Answered(client.attempt(request).await)),
-                Err(why) => (entry, Attempt::Unreadable(why)),
+                Ok(request) => (sent, Attempt::Answered(client.attempt(request).await)),
+                Err(why) => (sent, Attempt::Unsendable(why)),
             }
         }
     }
 
-    fn request(&self, position: Position) -> Result<http::Request<http_body_util::Full<bytes::Bytes>>, String> {
-        let record = self.log.read(position).map_err(|e| e.to_string())?;
-        let record = record.ok_or_else(|| format!("the log has lost the event at position {position}"))?;
-        let event = event::decode(record).map_err(|e| e.to_string())?;
-        event::to_request(event, &self.uri).map_err(|e| e.to_string())
+    fn request(&self, position: Position) -> Result<Request<Full<Bytes>>, Unsendable> {
+        let record = self.log.read(position).map_err(Unsendable::Unread)?.ok_or(Unsendable::Lost)?;
+        let event = event::decode(record).map_err(|e| Unsendable::Senseless(e.to_string()))?;
+        let signed = self.signer.as_ref().map(|signer| {
+            let attribute = |name| event.get(name).unwrap_or_default();
+            (signer, signature::message_id(attribute("source"), attribute("id")), event.data.clone())
+        });
+        let request = event::to_request(event, &self.uri);
+        let mut request = request.map_err(|e| Unsendable::Senseless(e.to_string()))?;
+        if let Some((signer, id, body)) = signed {
+            signer.sign(request.headers_mut(), &id, clock::now_us() / 1_000_000, &body, Instant::now());
+        }
+        Ok(request)
     }
 
-    async fn ended(&self, lanes: &mut Lanes, entry: Entry, attempt: Attempt) -> Result<(), Ended> {
-        let (failure, asked_wait) = match &attempt {
-            Attempt::Unreadable(why) => (Some(why.clone()), None),
-            Attempt::Answered(answer @ Answer::Throttled(_, wait)) => (answer.failure(), *wait),
-            Attempt::Answered(answer) => (answer.failure(), None),
+    /// Notes what came of an attempt. If its event is to be given up: the letter that it becomes.
+    async fn ended(&self, flow: &mut Flow, sent: Sent, attempt: Attempt) -> Result<Option<NewDeadLetter>, Ended> {
+        let now = Instant::now();
+        let answer = match attempt {
+            Attempt::Answered(answer) => answer,
+            Attempt::Unsendable(why) => return self.unsendable(flow, sent, &why, now).await,
         };
-        self.metrics.attempt(self.id, outcome(&attempt));
-        let Some(failure) = failure else {
-            lanes.done(&entry);
-            self.writer.settle(self.id, entry).await?;
-            self.metrics.delivered(self.id, clock::since(entry.accepted_at_us, clock::now_us()));
+        self.metrics.attempt(self.id, answer.outcome());
+        let ended = flow.ended(&sent, answer.verdict(), now, random::next());
+        let Some(failure) = answer.failure() else {
+            self.writer.settle(self.id, sent.entry).await?;
+            self.metrics.delivered(self.id, clock::since(sent.entry.accepted_at_us, clock::now_us()));
             if let Some(failures) = self.health.succeeded() {
                 tracing::info!(sink = self.config.name, failures, "the sink takes events again");
             }
-            return Ok(());
+            return Ok(None);
         };
         self.failed(&failure);
-        let now = Instant::now();
-        let asked_wait = asked_wait.unwrap_or_default().min(MAX_RETRY_AFTER);
-        lanes.failed(&entry, now, |failures| {
-            backoff::wait(&self.config.retry, failures, random::next()).max(asked_wait)
-        });
-        if !asked_wait.is_zero() {
-            lanes.hold(now + asked_wait);
+        match ended.change {
+            Some(Change::Tripped) => {
+                tracing::warn!(sink = self.config.name, reason = failure, "the sink is left alone, and probed");
+            }
+            Some(Change::Gone) => {
+                tracing::warn!(
+                    sink = self.config.name,
+                    "the sink answered 410: its events are kept, and not sent until this process is started anew"
+                );
+            }
+            Some(Change::Answers | Change::Serving) | None => {}
         }
-        Ok(())
+        let exhausted = self.config.retry.max_attempts.is_some_and(|max| ended.counted >= max);
+        if exhausted && self.dead_letters.limit_bytes() > 0 {
+            return Ok(Some(self.letter(sent, Reason::AttemptsExhausted, ended.counted, failure)));
+        }
+        flow.wait(&sent, &ended, now, random::next());
+        Ok(None)
+    }
+
+    async fn unsendable(
+        &self,
+        flow: &mut Flow,
+        sent: Sent,
+        why: &Unsendable,
+        now: Instant,
+    ) -> Result<Option<NewDeadLetter>, Ended> {
+        self.metrics.attempt(self.id, AttemptOutcome::Unreadable);
+        let position = sent.entry.position;
+        let message = match why {
+            Unsendable::Unread(e) => e.to_string(),
+            Unsendable::Lost => format!("the log has lost the event at position {position}"),
+            Unsendable::Senseless(e) => format!("the event at position {position} cannot be sent: {e}"),
+        };
+        self.failed(&message);
+        let ended = flow.unreadable(&sent);
+        if matches!(why, Unsendable::Unread(_)) {
+            flow.wait(&sent, &ended, now, random::next());
+            return Ok(None);
+        }
+        if matches!(why, Unsendable::Lost) && self.dead_letters.limit_bytes() == 0 {
+            tracing::error!(sink = self.config.name, position, "the log has lost an event: it cannot be delivered");
+            flow.done(&sent);
+            self.metrics.lost(self.id);
+            self.writer.settle(self.id, sent.entry).await?;
+            return Ok(None);
+        }
+        Ok(Some(self.letter(sent, Reason::Unreadable, 0, message)))
+    }
+
+    fn letter(&self, sent: Sent, reason: Reason, attempts: u32, last_answer: String) -> NewDeadLetter {
+        NewDeadLetter {
+            sink: self.config.name.clone(),
+            position: sent.entry.position,
+            key: sent.entry.key,
+            accepted_at_us: sent.entry.accepted_at_us,
+            reason,
+            attempts,
+            last_answer,
+            // What cannot be read is empty there.
+            record: self.log.read(sent.entry.position).ok().flatten().unwrap_or_default(),
+        }
+    }
+
+    fn bury(
+        &self,
+        sent: Sent,
+        letter: NewDeadLetter,
+    ) -> impl Future<Output = (Sent, Result<(), BuryError>)> + Send + use<> {
+        let dead_letters = self.dead_letters.clone();
+        async move { (sent, dead_letters.bury(letter).await) }
+    }
+
+    async fn buried(&self, flow: &mut Flow, sent: Sent, buried: Result<(), BuryError>) -> Result<(), Ended> {
+        match buried {
+            Ok(()) => {
+                flow.done(&sent);
+                self.metrics.dead_lettered(self.id);
+                self.writer.settle(self.id, sent.entry).await
+            }
+            Err(e) => {
+                self.health.note(&e.to_string());
+                self.metrics.not_dead_lettered(self.id);
+                flow.wait_longest(&sent, Instant::now());
+                Ok(())
+            }
+        }
     }
 
     fn failed(&self, message: &str) {
         if self.health.failed(message) {
             tracing::warn!(sink = self.config.name, uri = self.config.uri, reason = message, "the sink fails");
         }
-    }
-}
-
-fn outcome(attempt: &Attempt) -> AttemptOutcome {
-    match attempt {
-        Attempt::Unreadable(_) => AttemptOutcome::Unreadable,
-        Attempt::Answered(answer) => match answer {
-            Answer::Delivered => AttemptOutcome::Delivered,
-            Answer::Throttled(..) => AttemptOutcome::Throttled,
-            Answer::Refused(_) => AttemptOutcome::Refused,
-            Answer::TimedOut(_) => AttemptOutcome::TimedOut,
-            Answer::Unreachable(_) => AttemptOutcome::Unreachable,
-        },
     }
 }
 

@@ -6,8 +6,9 @@
 //!                   ready | waiting                       failed: stays at the head, lane waits
 //! ```
 //!
-//! A lane is the events of one key in the order of the log; an event without a key is a lane of its own. Only the
-//! head of a lane may be in flight, so its events arrive in order and a failing one holds back its own key only.
+//! A lane is the events of one key in the order of the log; an event without a key is a lane of its own, and so is
+//! every event of a sink that asks for no order. Only the head of a lane may be in flight, so its events arrive in
+//! order and a failing one holds back its own key only.
 //!
 //! The lanes of a sink hold at most [`WINDOW`] events. So a key that fails does not delay others, until it alone
 //! has filled the window; then the sink waits for it. That is the price of bounded memory.
@@ -15,26 +16,17 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use signalbox_contract::Ordering;
+
 use super::log::{Entry, Position};
 
 /// Most events of one sink in memory, in flight or waiting: about 2 MiB, as records stay in the log.
 pub(super) const WINDOW: usize = 8192;
 
-/// Failures in a row after which a sink counts as down: its first success then ends all waits, so that recovery
-/// takes as long as the backlog and not as long as the longest backoff. Below it, single events fail, and their
-/// waits are their own.
-const DOWN_AFTER: u32 = 8;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum LaneId {
     Key(u64),
     Single(Position),
-}
-
-impl LaneId {
-    fn of(entry: &Entry) -> Self {
-        entry.key.map_or(Self::Single(entry.position), Self::Key)
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,38 +36,84 @@ enum Head {
     WaitingUntil(Instant),
 }
 
+/// What a failed attempt means for its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Setback {
+    /// The sink refused this event: it counts, and the event waits its own time.
+    Refused,
+    /// The sink failed, though it serves: it counts if the sink has taken another event since this one was tried
+    /// before, for then it is not the sink that is unwell. The wait ends when the sink is back.
+    Failed,
+    /// The sink is unwell, or asks to wait: it does not count. The wait ends when the sink is back.
+    Sink,
+    /// It is we who cannot go on with this event: it does not count, and the event waits its own time.
+    Ours,
+}
+
 #[derive(Debug)]
 struct Lane {
     events: VecDeque<Entry>,
     head: Head,
-    /// Failed attempts of the event at the head.
+    /// Of the event at the head: failed attempts, by which it waits.
     failures: u32,
+    /// Those that count towards `maxAttempts`.
+    counted: u32,
+    /// The last of them.
+    setback: Setback,
+    /// Of [`Lanes::taken`], when it was tried last.
+    taken: u64,
+}
+
+impl Lane {
+    fn new() -> Self {
+        let events = VecDeque::with_capacity(1);
+        Self { events, head: Head::Ready, failures: 0, counted: 0, setback: Setback::Ours, taken: 0 }
+    }
+
+    /// Whether the next attempt draws on the retry budget.
+    fn on_budget(&self) -> bool {
+        self.failures > 0 && matches!(self.setback, Setback::Failed | Setback::Sink)
+    }
+}
+
+/// An event to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub(super) entry: Entry,
+    /// Whether it has been sent before.
+    pub(super) again: bool,
+    /// Whether this attempt draws on the retry budget.
+    pub(super) on_budget: bool,
 }
 
 /// The lanes of one sink.
 #[derive(Debug)]
 pub(super) struct Lanes {
-    cap: usize,
+    ordering: Ordering,
     by_id: HashMap<LaneId, Lane>,
     ready: VecDeque<LaneId>,
+    /// Ready, but for the retry budget.
+    retries: VecDeque<LaneId>,
     waiting: BTreeSet<(Instant, LaneId)>,
     in_flight: usize,
     events: usize,
-    failures_in_a_row: u32,
+    /// How many events the sink has taken.
+    taken: u64,
     held_until: Option<Instant>,
 }
 
 impl Lanes {
-    /// Lanes of which at most `cap` are in flight at once.
-    pub(super) fn new(cap: usize) -> Self {
+    /// Lanes with nothing in them.
+    pub(super) fn new(ordering: Ordering) -> Self {
         Self {
-            cap,
+            ordering,
             by_id: HashMap::new(),
             ready: VecDeque::new(),
+            retries: VecDeque::new(),
             waiting: BTreeSet::new(),
             in_flight: 0,
             events: 0,
-            failures_in_a_row: 0,
+            taken: 0,
             held_until: None,
         }
     }
@@ -90,21 +128,26 @@ impl Lanes {
         self.in_flight
     }
 
+    /// Retries that are due.
+    pub(super) fn retries_due(&self) -> usize {
+        self.retries.len()
+    }
+
     /// Takes in the next event of the log. Its position is above all earlier ones.
     pub(super) fn push(&mut self, entry: Entry) {
-        let id = LaneId::of(&entry);
+        let id = self.id(&entry);
         self.events += 1;
         let lane = self.by_id.entry(id).or_insert_with(|| {
             self.ready.push_back(id);
-            Lane { events: VecDeque::with_capacity(1), head: Head::Ready, failures: 0 }
+            Lane::new()
         });
         lane.events.push_back(entry);
     }
 
-    /// The next event to send, which is in flight from then on. Nothing when the cap is reached, or all lanes are
-    /// in flight or waiting.
-    pub(super) fn next(&mut self, now: Instant) -> Option<Entry> {
-        if self.held_until.is_some_and(|until| now < until) || self.in_flight >= self.cap {
+    /// The next event to send while fewer than `allowed` are in flight: it is, from then on. Nothing when all lanes
+    /// are in flight or waiting. Retries that are due come first, if they `may` be made.
+    pub(super) fn next(&mut self, now: Instant, allowed: usize, may_retry: bool) -> Option<Next> {
+        if self.closed(now, allowed) {
             return None;
         }
         while let Some(&(until, id)) = self.waiting.first()
@@ -113,28 +156,54 @@ impl Lanes {
             self.waiting.pop_first();
             self.make_ready(id);
         }
-        let id = self.ready.pop_front()?;
-        let lane = self.by_id.get_mut(&id)?;
-        lane.head = Head::InFlight;
-        self.in_flight += 1;
-        lane.events.front().copied()
+        let retry = if may_retry { self.retries.pop_front() } else { None };
+        let id = retry.or_else(|| self.ready.pop_front())?;
+        self.take_off(id)
     }
 
-    /// When [`Lanes::next`] may have something that it has not now, unless an attempt ends before.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        if self.in_flight >= self.cap {
+    /// The event that finds out whether the sink is back, whatever it waits for: one that has not been sent yet if
+    /// there is one, so that it is not always the same.
+    pub(super) fn probe(&mut self, now: Instant) -> Option<Next> {
+        if self.closed(now, 1) {
             return None;
         }
-        let first = if self.ready.is_empty() { Some(self.waiting.first()?.0) } else { None };
-        first.max(self.held_until)
+        let id = self.ready.pop_front().or_else(|| self.retries.pop_front());
+        let id = id.or_else(|| self.waiting.pop_first().map(|(_, id)| id))?;
+        self.take_off(id)
     }
 
-    /// The attempt to send `entry` succeeded.
+    /// When [`Lanes::next`] may have something that it has not now, unless an attempt ends before. `token_at` is when
+    /// a retry may be made.
+    pub(super) fn wake_at(&self, allowed: usize, token_at: Instant) -> Option<Instant> {
+        if self.in_flight >= allowed {
+            return None;
+        }
+        if !self.ready.is_empty() {
+            return self.held_until;
+        }
+        let retry = (!self.retries.is_empty()).then_some(token_at);
+        let first = [retry, self.waiting.first().map(|&(until, _)| until)].into_iter().flatten().min()?;
+        Some(first).max(self.held_until)
+    }
+
+    /// When [`Lanes::probe`] may have something that it has not now, unless an attempt ends before.
+    pub(super) fn probe_at(&self) -> Option<Instant> {
+        let any = !(self.ready.is_empty() && self.retries.is_empty() && self.waiting.is_empty());
+        self.held_until.filter(|_| any && self.in_flight == 0)
+    }
+
+    /// The sink has taken `entry`.
+    pub(super) fn delivered(&mut self, entry: &Entry) {
+        self.taken += 1;
+        self.done(entry);
+    }
+
+    /// `entry` needs to be sent no more.
     pub(super) fn done(&mut self, entry: &Entry) {
-        let id = LaneId::of(entry);
+        let id = self.id(entry);
         let Some(lane) = self.landed(id) else { return };
         lane.events.pop_front();
-        lane.failures = 0;
+        (lane.failures, lane.counted) = (0, 0);
         let empty = lane.events.is_empty();
         self.events -= 1;
         if empty {
@@ -142,27 +211,69 @@ impl Lanes {
         } else {
             self.make_ready(id);
         }
-        if std::mem::take(&mut self.failures_in_a_row) >= DOWN_AFTER {
-            while let Some((_, id)) = self.waiting.pop_first() {
-                self.make_ready(id);
-            }
-        }
     }
 
-    /// The attempt to send `entry` failed. It is tried again after `wait(failed attempts of this event)`.
-    pub(super) fn failed(&mut self, entry: &Entry, now: Instant, wait: impl FnOnce(u32) -> Duration) {
-        let id = LaneId::of(entry);
-        let Some(lane) = self.landed(id) else { return };
+    /// The attempt to send `entry` failed: how many now count towards its `maxAttempts`. It stays in flight until
+    /// [`Lanes::wait`] or [`Lanes::done`].
+    pub(super) fn failed(&mut self, entry: &Entry, setback: Setback) -> u32 {
+        let (id, taken) = (self.id(entry), self.taken);
+        let Some(lane) = self.by_id.get_mut(&id) else { return 0 };
         lane.failures = lane.failures.saturating_add(1);
+        let counts = match setback {
+            Setback::Refused => true,
+            Setback::Failed => taken > lane.taken,
+            Setback::Sink | Setback::Ours => false,
+        };
+        lane.counted = lane.counted.saturating_add(u32::from(counts));
+        (lane.setback, lane.taken) = (setback, taken);
+        lane.counted
+    }
+
+    /// `entry`, which failed, is tried again after `wait(failed attempts)`.
+    pub(super) fn wait(&mut self, entry: &Entry, now: Instant, wait: impl FnOnce(u32) -> Duration) {
+        let id = self.id(entry);
+        let Some(lane) = self.landed(id) else { return };
         let until = now + wait(lane.failures);
         lane.head = Head::WaitingUntil(until);
         self.waiting.insert((until, id));
-        self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
+    }
+
+    /// The sink is back: what waits because of it waits no more.
+    pub(super) fn release(&mut self) {
+        for (until, id) in std::mem::take(&mut self.waiting) {
+            if self.by_id.get(&id).is_some_and(Lane::on_budget) {
+                self.make_ready(id);
+            } else {
+                self.waiting.insert((until, id));
+            }
+        }
     }
 
     /// The sink asked to be left alone until then.
     pub(super) fn hold(&mut self, until: Instant) {
         self.held_until = self.held_until.max(Some(until));
+    }
+
+    fn id(&self, entry: &Entry) -> LaneId {
+        match (self.ordering, entry.key) {
+            (Ordering::PerKey, Some(key)) => LaneId::Key(key),
+            _ => LaneId::Single(entry.position),
+        }
+    }
+
+    fn closed(&self, now: Instant, allowed: usize) -> bool {
+        self.held_until.is_some_and(|until| now < until) || self.in_flight >= allowed
+    }
+
+    fn take_off(&mut self, id: LaneId) -> Option<Next> {
+        let lane = self.by_id.get_mut(&id)?;
+        lane.head = Head::InFlight;
+        let again = lane.failures > 0;
+        if !again {
+            lane.taken = self.taken;
+        }
+        self.in_flight += 1;
+        Some(Next { entry: *lane.events.front()?, again, on_budget: lane.on_budget() })
     }
 
     fn landed(&mut self, id: LaneId) -> Option<&mut Lane> {
@@ -174,16 +285,21 @@ impl Lanes {
     fn make_ready(&mut self, id: LaneId) {
         if let Some(lane) = self.by_id.get_mut(&id) {
             lane.head = Head::Ready;
-            self.ready.push_back(id);
+            if lane.on_budget() {
+                self.retries.push_back(id);
+            } else {
+                self.ready.push_back(id);
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Lanes, WINDOW};
+    use super::{Lanes, Next, Setback, WINDOW};
     use crate::serve::log::Entry;
     use proptest::prelude::*;
+    use signalbox_contract::Ordering;
     use std::collections::HashMap;
     use std::time::{Duration, Instant};
 
@@ -191,70 +307,135 @@ mod tests {
         Entry { position, accepted_at_us: 0, key, bytes: 100 }
     }
 
+    fn fail(lanes: &mut Lanes, entry: &Entry, now: Instant, wait: Duration) -> u32 {
+        let counted = lanes.failed(entry, Setback::Failed);
+        lanes.wait(entry, now, |_| wait);
+        counted
+    }
+
+    fn next(lanes: &mut Lanes, now: Instant) -> Option<Entry> {
+        lanes.next(now, 100, true).map(|next| next.entry)
+    }
+
     #[test]
     fn a_failing_key_does_not_delay_another() {
         let now = Instant::now();
-        let mut lanes = Lanes::new(4);
+        let mut lanes = Lanes::new(Ordering::PerKey);
         for (position, key) in [(0, Some(1)), (1, Some(1)), (2, Some(2))] {
             lanes.push(entry(position, key));
         }
-        let first = lanes.next(now).unwrap();
-        lanes.failed(&first, now, |_| Duration::from_mins(1));
-        assert_eq!(lanes.next(now).unwrap().position, 2);
-        assert_eq!(lanes.next(now), None);
-        assert_eq!(lanes.wake_at(), Some(now + Duration::from_mins(1)));
-        assert_eq!(lanes.next(now + Duration::from_mins(1)).unwrap().position, 0);
+        let first = next(&mut lanes, now).unwrap();
+        fail(&mut lanes, &first, now, Duration::from_mins(1));
+        assert_eq!(next(&mut lanes, now).unwrap().position, 2);
+        assert_eq!(next(&mut lanes, now), None);
+        assert_eq!(lanes.wake_at(4, now), Some(now + Duration::from_mins(1)));
+        assert_eq!(next(&mut lanes, now + Duration::from_mins(1)).unwrap().position, 0);
+    }
+
+    #[test]
+    fn without_order_a_failing_event_does_not_delay_the_next_of_its_key() {
+        let now = Instant::now();
+        let mut lanes = Lanes::new(Ordering::None);
+        for position in 0..3 {
+            lanes.push(entry(position, Some(1)));
+        }
+        let sent: Vec<u64> = std::iter::from_fn(|| next(&mut lanes, now)).map(|entry| entry.position).collect();
+        assert_eq!(sent, [0, 1, 2]);
     }
 
     #[test]
     fn a_held_sink_is_sent_nothing_until_then() {
         let now = Instant::now();
         let later = now + Duration::from_secs(3);
-        let mut lanes = Lanes::new(4);
+        let mut lanes = Lanes::new(Ordering::PerKey);
         lanes.push(entry(0, None));
         lanes.hold(later);
         lanes.hold(now);
-        assert_eq!((lanes.next(now), lanes.wake_at()), (None, Some(later)));
-        assert_eq!(lanes.next(later).unwrap().position, 0);
+        assert_eq!((lanes.next(now, 4, true), lanes.probe(now), lanes.wake_at(4, now)), (None, None, Some(later)));
+        assert_eq!(next(&mut lanes, later).unwrap().position, 0);
     }
 
     #[test]
-    fn the_first_success_of_a_sink_that_was_down_ends_all_waits() {
+    fn when_the_sink_is_back_what_waits_for_it_waits_no_more_and_what_it_refused_does() {
         let now = Instant::now();
-        let mut lanes = Lanes::new(100);
-        for position in 0..20 {
+        let mut lanes = Lanes::new(Ordering::PerKey);
+        for position in 0..3 {
             lanes.push(entry(position, None));
         }
-        let sent: Vec<Entry> = std::iter::from_fn(|| lanes.next(now)).collect();
-        for entry in &sent[1..] {
-            lanes.failed(entry, now, |_| Duration::from_hours(1));
+        for setback in [Setback::Failed, Setback::Sink, Setback::Refused] {
+            let entry = next(&mut lanes, now).unwrap();
+            lanes.failed(&entry, setback);
+            lanes.wait(&entry, now, |_| Duration::from_hours(1));
         }
-        assert_eq!(lanes.next(now), None);
-        lanes.done(&sent[0]);
-        assert_eq!(std::iter::from_fn(|| lanes.next(now)).count(), 19);
+        assert_eq!(next(&mut lanes, now), None);
+        lanes.release();
+        let sent: Vec<u64> = std::iter::from_fn(|| next(&mut lanes, now)).map(|entry| entry.position).collect();
+        assert_eq!(sent, [0, 1]);
     }
 
     #[test]
-    fn the_failures_of_an_event_are_counted_until_it_is_delivered() {
-        let mut now = Instant::now();
-        let mut lanes = Lanes::new(1);
-        lanes.push(entry(0, Some(1)));
-        lanes.push(entry(1, Some(1)));
-        for expected in [1, 2, 3] {
-            let event = lanes.next(now).unwrap();
-            lanes.failed(&event, now, |failures| {
-                assert_eq!(failures, expected);
-                Duration::from_secs(1)
-            });
-            now += Duration::from_secs(1);
+    fn a_retry_without_budget_waits_and_lets_first_attempts_go_before() {
+        let now = Instant::now();
+        let token_at = now + Duration::from_millis(700);
+        let mut lanes = Lanes::new(Ordering::PerKey);
+        lanes.push(entry(0, None));
+        let first = next(&mut lanes, now).unwrap();
+        fail(&mut lanes, &first, now, Duration::ZERO);
+        lanes.push(entry(1, None));
+        let other = lanes.next(now, 4, false).unwrap();
+        assert_eq!((other.entry.position, other.again, other.on_budget), (1, false, false));
+        assert_eq!((lanes.next(now, 4, false), lanes.retries_due()), (None, 1));
+        assert_eq!(lanes.wake_at(4, token_at), Some(token_at));
+        let retry = lanes.next(now, 4, true).unwrap();
+        assert_eq!((retry.entry.position, retry.again, retry.on_budget), (0, true, true));
+    }
+
+    #[test]
+    fn a_probe_is_one_that_was_not_sent_yet_and_else_the_one_that_has_waited_most() {
+        let now = Instant::now();
+        let mut lanes = Lanes::new(Ordering::PerKey);
+        for position in 0..3 {
+            lanes.push(entry(position, None));
         }
-        let event = lanes.next(now).unwrap();
-        lanes.done(&event);
-        let event = lanes.next(now).unwrap();
-        lanes.failed(&event, now, |failures| {
-            assert_eq!(failures, 1);
+        for minutes in [2, 1] {
+            let entry = next(&mut lanes, now).unwrap();
+            fail(&mut lanes, &entry, now, Duration::from_mins(minutes));
+        }
+        let probe = lanes.probe(now).unwrap().entry;
+        assert_eq!((probe.position, lanes.probe(now)), (2, None));
+        fail(&mut lanes, &probe, now, Duration::from_mins(3));
+        assert_eq!(lanes.probe(now).unwrap().entry.position, 1);
+    }
+
+    #[test]
+    fn what_counts_towards_the_last_attempt_is_what_is_the_events_own_fault() {
+        let now = Instant::now();
+        let mut lanes = Lanes::new(Ordering::PerKey);
+        lanes.push(entry(0, Some(1)));
+        let attempt = |lanes: &mut Lanes, setback| {
+            let event = next(lanes, now).unwrap();
+            let counted = lanes.failed(&event, setback);
+            lanes.wait(&event, now, |_| Duration::ZERO);
+            counted
+        };
+        assert_eq!(attempt(&mut lanes, Setback::Refused), 1);
+        assert_eq!(attempt(&mut lanes, Setback::Failed), 1, "the sink has taken nothing meanwhile: it may be down");
+        assert_eq!(attempt(&mut lanes, Setback::Sink), 1);
+        assert_eq!(attempt(&mut lanes, Setback::Ours), 1);
+        lanes.push(entry(1, Some(2)));
+        let failing = next(&mut lanes, now).unwrap();
+        let other = next(&mut lanes, now).unwrap();
+        let (failing, other) = if failing.position == 0 { (failing, other) } else { (other, failing) };
+        lanes.delivered(&other);
+        assert_eq!(lanes.failed(&failing, Setback::Failed), 2, "it has taken another");
+        lanes.wait(&failing, now, |failures| {
+            assert_eq!(failures, 5);
             Duration::ZERO
         });
+        let event = next(&mut lanes, now).unwrap();
+        lanes.delivered(&event);
+        lanes.push(entry(2, Some(1)));
+        assert_eq!(attempt(&mut lanes, Setback::Refused), 1, "the next event begins at nothing");
     }
 
     proptest! {
@@ -267,7 +448,7 @@ mod tests {
             choices in proptest::collection::vec((any::<prop::sample::Index>(), 0..4_u8), 400),
         ) {
             let mut now = Instant::now();
-            let mut lanes = Lanes::new(cap);
+            let mut lanes = Lanes::new(Ordering::PerKey);
             let mut log = (0..).zip(&keys).map(|(position, key)| entry(position, *key)).peekable();
             let mut flying: Vec<Entry> = Vec::new();
             let mut delivered: HashMap<Option<u64>, Vec<u64>> = HashMap::new();
@@ -279,7 +460,7 @@ mod tests {
                 for entry in log.by_ref().take(3) {
                     lanes.push(entry);
                 }
-                while let Some(entry) = lanes.next(now) {
+                while let Some(Next { entry, .. }) = lanes.next(now, cap, true) {
                     prop_assert!(entry.key.is_none() || flying.iter().all(|other| other.key != entry.key));
                     prop_assert!(flying.iter().all(|other| other.position != entry.position));
                     flying.push(entry);
@@ -288,7 +469,7 @@ mod tests {
                 prop_assert_eq!(lanes.in_flight(), flying.len());
                 if flying.is_empty() {
                     if log.peek().is_none() {
-                        let wake = lanes.wake_at();
+                        let wake = lanes.wake_at(cap, now);
                         prop_assert!(wake.is_some_and(|at| at > now), "idle without a reason: {wake:?}");
                         now = wake.unwrap();
                     }
@@ -298,13 +479,17 @@ mod tests {
                 let (which, what) = choices.next().map_or((0, 3), |(which, what)| (which.index(flying.len()), what));
                 let entry = flying.remove(which);
                 match what {
-                    0 => lanes.failed(&entry, now, |n| Duration::from_millis(u64::from(n))),
+                    0 => {
+                        lanes.failed(&entry, Setback::Failed);
+                        lanes.wait(&entry, now, |n| Duration::from_millis(u64::from(n)));
+                    }
                     1 => {
-                        lanes.failed(&entry, now, |_| Duration::ZERO);
+                        lanes.failed(&entry, Setback::Sink);
+                        lanes.wait(&entry, now, |_| Duration::ZERO);
                         lanes.hold(now + Duration::from_millis(5));
                     }
                     _ => {
-                        lanes.done(&entry);
+                        lanes.delivered(&entry);
                         delivered.entry(entry.key).or_default().push(entry.position);
                     }
                 }

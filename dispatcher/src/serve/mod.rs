@@ -5,30 +5,38 @@
 //!                                   ^         |
 //!                                 settle     read
 //!                                   |         v
-//!                                 deliver (one task per sink: lanes, backoff, client) --> sink
+//!                                 deliver (one task per sink: flow, client) --> sink
 //! ```
 //!
 //! This file knows the order in which these start and stop, and nothing else.
 
+mod addresses;
 mod admin;
+mod answer;
 mod backoff;
+mod breaker;
+mod budget;
 mod client;
 mod clock;
 mod config;
 mod dead_letters;
 mod deliver;
+mod flow;
 mod ingest;
 mod lanes;
+mod limit;
 mod log;
 mod metrics;
 mod report;
 mod shutdown;
+mod signature;
 mod writer;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use hyper::service::service_fn;
@@ -39,6 +47,8 @@ use tokio::task::JoinSet;
 
 use crate::output;
 use crate::server::{self, Server};
+use addresses::Addresses;
+use client::Client;
 use dead_letters::DeadLetters;
 use deliver::Delivery;
 use ingest::Ingest;
@@ -73,6 +83,7 @@ pub struct ServeOptions {
 pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let mut signals = Signals::install().context("signals cannot be handled")?;
     let config = Arc::new(config::load(options.config.as_deref(), &options.sinks)?);
+    let addresses = Arc::new(config::addresses(&config, options.config.is_none())?);
     let names: Vec<String> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     let metrics = Metrics::new(&names);
     let health: Vec<Arc<Health>> = names.iter().map(|_| Arc::default()).collect();
@@ -112,7 +123,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let (writer, writer_thread) = Writer::start(log.clone(), metrics.clone()).context("no thread for the log")?;
     // Set once, here.
     let _ = admin.store.set((log.clone(), writer.clone()));
-    let _ = admin.dead_letters.set(dead_letters);
+    let _ = admin.dead_letters.set(dead_letters.clone());
     tracing::info!(
         fleet = config.fleet,
         region = config.region,
@@ -123,8 +134,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         "serving"
     );
 
-    let shard = Shard { config, log, writer, writer_thread, metrics, phase };
-    let sinks = shard.start_sinks(&health)?;
+    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, phase };
+    let sinks = shard.start_sinks(&health, &addresses)?;
     let result = shard.serve(events, sinks, &mut signals).await;
     admin_server.abort();
     result
@@ -136,20 +147,25 @@ struct Shard {
     log: Arc<dyn ShardLog>,
     writer: Writer,
     writer_thread: JoinHandle<()>,
+    dead_letters: DeadLetters,
     metrics: Metrics,
     phase: watch::Sender<Phase>,
 }
 
 impl Shard {
-    fn start_sinks(&self, health: &[Arc<Health>]) -> Result<JoinSet<()>, ConfigError> {
+    fn start_sinks(&self, health: &[Arc<Health>], addresses: &Arc<Addresses>) -> Result<JoinSet<()>, ConfigError> {
         let mut tasks = JoinSet::new();
         for (id, (sink, health)) in self.config.sinks.iter().zip(health).enumerate() {
+            let connections = usize::try_from(sink.max_concurrency).unwrap_or(usize::MAX);
             let delivery = Delivery {
                 id,
                 config: sink.clone(),
                 uri: config::uri(sink)?,
+                client: Client::new(Duration::from_millis(sink.timeout_ms), connections, addresses.clone()),
+                signer: config::signer(sink)?,
                 log: self.log.clone(),
                 writer: self.writer.clone(),
+                dead_letters: self.dead_letters.clone(),
                 metrics: self.metrics.clone(),
                 health: health.clone(),
                 phase: self.phase.subscribe(),
@@ -222,7 +238,7 @@ impl Shard {
     /// Resolves when the backlog is empty.
     async fn drained(&self) {
         while self.log.stats().is_ok_and(|stats| stats.events > 0) {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 }

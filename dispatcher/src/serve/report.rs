@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use signalbox_contract::{BreakerPhase, LastFailure, ShardConfig, ShardReport, SinkReport};
+use signalbox_contract::{LastFailure, ShardConfig, ShardReport, SinkReport};
 
 use super::clock;
 use super::log::LogStats;
@@ -24,14 +24,19 @@ pub(super) struct Health {
 }
 
 impl Health {
-    /// An attempt failed. Tells whether that is worth a line in the log.
-    pub(super) fn failed(&self, message: &str) -> bool {
-        self.failed_total.fetch_add(1, Ordering::Relaxed);
+    /// Something went wrong, whether or not it was an attempt.
+    pub(super) fn note(&self, message: &str) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
             Some((known, at)) if known == message => *at = Instant::now(),
             other => *other = Some((message.to_owned(), Instant::now())),
         }
+    }
+
+    /// An attempt failed. Tells whether that is worth a line in the log.
+    pub(super) fn failed(&self, message: &str) -> bool {
+        self.failed_total.fetch_add(1, Ordering::Relaxed);
+        self.note(message);
         self.in_a_row.fetch_add(1, Ordering::Relaxed) + 1 == FAILING_AFTER
     }
 
@@ -63,16 +68,17 @@ impl Reporter {
     pub(super) fn report(&self, stats: &LogStats, phase: Phase) -> ShardReport {
         let now_us = clock::now_us();
         let sinks = self.config.sinks.iter().zip(&self.health).enumerate().map(|(id, (sink, health))| {
+            let (breaker, limit, in_flight) = self.metrics.standing_now(id);
             let last = health.last.lock().unwrap_or_else(PoisonError::into_inner);
             SinkReport {
                 name: sink.name.clone(),
                 backlog_events: stats.sinks.get(id).copied().unwrap_or(0),
-                in_flight: self.metrics.in_flight_now(id),
+                in_flight,
                 delivered_total: self.metrics.delivered_total(id),
                 failed_attempts_total: health.failed_total.load(Ordering::Relaxed),
                 consecutive_failures: health.in_a_row.load(Ordering::Relaxed),
-                phase: BreakerPhase::default(),
-                concurrency_limit: sink.max_concurrency.into(),
+                phase: breaker,
+                concurrency_limit: limit,
                 dead_letters: 0,
                 last_failure: last
                     .as_ref()

@@ -216,6 +216,7 @@ pub(crate) fn config(sinks: &[(&str, &str)]) -> Value {
     json!({
         "fleet": "test", "region": "here", "sinks": sinks,
         "backlogLimitBytes": 100_000_000, "maxEventBytes": 100_000,
+        "addresses": {"allowed": ["127.0.0.0/8"]},
     })
 }
 

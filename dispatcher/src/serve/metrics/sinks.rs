@@ -1,4 +1,4 @@
-//! What went out, per sink. May import `log` for the ids of sinks.
+//! What went out, per sink. May import `log` for the ids of sinks, and `flow` for where they stand.
 
 use std::time::Duration;
 
@@ -9,7 +9,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use signalbox_contract::BreakerPhase;
+
 use super::{Metrics, int};
+use crate::serve::flow::Standing;
 use crate::serve::log::SinkId;
 
 /// How an attempt ended: the label `outcome`.
@@ -19,8 +22,10 @@ pub(in crate::serve) enum AttemptOutcome {
     Delivered,
     /// 429 or 503.
     Throttled,
-    /// Any other answer.
+    /// Any other answer, but for 5xx.
     Refused,
+    /// 5xx, but for 503.
+    Failed,
     /// No answer in time.
     TimedOut,
     /// No connection, or it broke.
@@ -31,13 +36,34 @@ pub(in crate::serve) enum AttemptOutcome {
 
 impl AttemptOutcome {
     /// In the order of their discriminants.
-    const ALL: [Self; 6] =
-        [Self::Delivered, Self::Throttled, Self::Refused, Self::TimedOut, Self::Unreachable, Self::Unreadable];
+    const ALL: [Self; 7] = [
+        Self::Delivered,
+        Self::Throttled,
+        Self::Refused,
+        Self::Failed,
+        Self::TimedOut,
+        Self::Unreachable,
+        Self::Unreadable,
+    ];
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SinkLabel {
     sink: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PhaseLabel {
+    sink: String,
+    phase: Phase,
+}
+
+/// [`BreakerPhase`] as the label `phase`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Phase {
+    Serving,
+    Tripped,
+    Probing,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -50,6 +76,14 @@ pub(super) struct SinkMetrics {
     /// By outcome.
     attempts: [Counter; AttemptOutcome::ALL.len()],
     delivered: Counter,
+    dead_lettered: Counter,
+    not_dead_lettered: Counter,
+    lost: Counter,
+    serving: Gauge,
+    tripped: Gauge,
+    probing: Gauge,
+    limit: Gauge,
+    retries_held: Gauge,
     backlog: Gauge,
     in_flight: Gauge,
     latency: Histogram,
@@ -73,12 +107,45 @@ pub(super) fn register(registry: &mut Registry, names: &[String]) -> Vec<SinkMet
         Unit::Seconds,
         latency.clone(),
     );
+    let dead_lettered = Family::<SinkLabel, Counter>::default();
+    registry.register("dead_lettered", "Events given up on, each kept as a dead letter", dead_lettered.clone());
+    let not_dead_lettered = Family::<SinkLabel, Counter>::default();
+    registry.register(
+        "dead_letters_refused",
+        "Times an event should have been given up on, and was not for want of room",
+        not_dead_lettered.clone(),
+    );
+    let lost = Family::<SinkLabel, Counter>::default();
+    registry.register(
+        "lost",
+        "Events whose records were gone from the log, so that nothing could be sent",
+        lost.clone(),
+    );
+    let phase = Family::<PhaseLabel, Gauge>::default();
+    registry.register(
+        "breaker_phase",
+        "1 for the phase that the sink's breaker is in, 0 for the others",
+        phase.clone(),
+    );
+    let limit = Family::<SinkLabel, Gauge>::default();
+    registry.register("concurrency_limit", "Attempts at once that the sink is trusted with now", limit.clone());
+    let retries_held = Family::<SinkLabel, Gauge>::default();
+    registry.register("retries_held", "Retries that are due, and wait for the retry budget", retries_held.clone());
     let metrics = |name: &String| {
+        let phase = |value| phase.get_or_create(&PhaseLabel { sink: name.clone(), phase: value }).clone();
         let label = SinkLabel { sink: name.clone() };
         SinkMetrics {
             attempts: AttemptOutcome::ALL
                 .map(|outcome| attempts.get_or_create(&AttemptLabel { sink: name.clone(), outcome }).clone()),
             delivered: delivered.get_or_create(&label).clone(),
+            dead_lettered: dead_lettered.get_or_create(&label).clone(),
+            not_dead_lettered: not_dead_lettered.get_or_create(&label).clone(),
+            lost: lost.get_or_create(&label).clone(),
+            serving: phase(Phase::Serving),
+            tripped: phase(Phase::Tripped),
+            probing: phase(Phase::Probing),
+            limit: limit.get_or_create(&label).clone(),
+            retries_held: retries_held.get_or_create(&label).clone(),
             backlog: backlog.get_or_create(&label).clone(),
             in_flight: in_flight.get_or_create(&label).clone(),
             latency: latency.get_or_create(&label).clone(),
@@ -115,15 +182,54 @@ impl Metrics {
         self.0.sinks.get(sink).map_or(0, |metrics| metrics.delivered.get())
     }
 
-    /// So many attempts are under way.
-    pub(in crate::serve) fn in_flight(&self, sink: SinkId, attempts: usize) {
+    /// An event was given up on and kept.
+    pub(in crate::serve) fn dead_lettered(&self, sink: SinkId) {
         if let Some(metrics) = self.0.sinks.get(sink) {
-            metrics.in_flight.set(i64::try_from(attempts).unwrap_or(i64::MAX));
+            metrics.dead_lettered.inc();
         }
     }
 
-    /// Attempts under way.
-    pub(in crate::serve) fn in_flight_now(&self, sink: SinkId) -> u64 {
-        self.0.sinks.get(sink).map_or(0, |metrics| u64::try_from(metrics.in_flight.get()).unwrap_or(0))
+    /// An event should have been given up on, and could not be kept.
+    pub(in crate::serve) fn not_dead_lettered(&self, sink: SinkId) {
+        if let Some(metrics) = self.0.sinks.get(sink) {
+            metrics.not_dead_lettered.inc();
+        }
+    }
+
+    /// The log has lost an event.
+    pub(in crate::serve) fn lost(&self, sink: SinkId) {
+        if let Some(metrics) = self.0.sinks.get(sink) {
+            metrics.lost.inc();
+        }
+    }
+
+    /// Where a sink is now.
+    pub(in crate::serve) fn standing(&self, sink: SinkId, standing: &Standing) {
+        let Some(metrics) = self.0.sinks.get(sink) else { return };
+        let count = |n| i64::try_from(n).unwrap_or(i64::MAX);
+        for (gauge, phase) in [
+            (&metrics.serving, BreakerPhase::Serving),
+            (&metrics.tripped, BreakerPhase::Tripped),
+            (&metrics.probing, BreakerPhase::Probing),
+        ] {
+            gauge.set(i64::from(phase == standing.phase));
+        }
+        metrics.limit.set(count(standing.limit));
+        metrics.in_flight.set(count(standing.in_flight));
+        metrics.retries_held.set(count(standing.retries_held));
+    }
+
+    /// Where a sink is now, for the report: its breaker's phase, its concurrency limit, and attempts under way.
+    pub(in crate::serve) fn standing_now(&self, sink: SinkId) -> (BreakerPhase, u64, u64) {
+        let Some(metrics) = self.0.sinks.get(sink) else { return Default::default() };
+        let count = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or(0);
+        let phase = if metrics.tripped.get() == 1 {
+            BreakerPhase::Tripped
+        } else if metrics.probing.get() == 1 {
+            BreakerPhase::Probing
+        } else {
+            BreakerPhase::Serving
+        };
+        (phase, count(&metrics.limit), count(&metrics.in_flight))
     }
 }

@@ -1,0 +1,198 @@
+//! What one sink is sent, and when: its lanes, breaker, concurrency limit and retry budget, together. Pure: time and
+//! randomness are arguments.
+//!
+//! ```text
+//!            lanes: which event      breaker, limit: how many at once      budget: again, or not yet
+//!                      \                          |                          /
+//!  next() ----------------------------------> one attempt ----------------------> ended(): all four learn
+//! ```
+//!
+//! May import `lanes`, `breaker`, `limit`, `budget`, `backoff`, the verdicts of `answer`, and `log`.
+
+use std::time::{Duration, Instant};
+
+use signalbox_contract::{BreakerPhase, RetryConfig, SinkConfig};
+
+use super::answer::Verdict;
+use super::backoff::{self, MAX_RETRY_AFTER};
+use super::breaker::{Breaker, Change, Evidence, Ticket};
+use super::budget::Budget;
+use super::lanes::{Lanes, Setback};
+use super::limit::{Limit, Sample};
+use super::log::Entry;
+
+/// An attempt under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) entry: Entry,
+    at: Instant,
+    ticket: Ticket,
+}
+
+/// What the end of an attempt means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// For people.
+    pub(super) change: Option<Change>,
+    /// Failed attempts of this event that count towards its `maxAttempts`.
+    pub(super) counted: u32,
+    /// How long the sink wants to be left alone.
+    asked_wait: Duration,
+}
+
+/// Where a sink is, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) phase: BreakerPhase,
+    /// Attempts at once that it is trusted with.
+    pub(super) limit: usize,
+    pub(super) in_flight: usize,
+    /// Retries that are due, and wait for the budget.
+    pub(super) retries_held: usize,
+}
+
+/// The flow of events to one sink.
+#[derive(Debug)]
+pub(super) struct Flow {
+    retry: RetryConfig,
+    lanes: Lanes,
+    breaker: Breaker,
+    limit: Limit,
+    budget: Budget,
+    allowed: usize,
+}
+
+impl Flow {
+    /// The flow to a sink of which nothing is known yet.
+    pub(super) fn new(config: &SinkConfig, now: Instant) -> Self {
+        let max = usize::try_from(config.max_concurrency).unwrap_or(usize::MAX);
+        Self {
+            retry: config.retry,
+            lanes: Lanes::new(config.ordering),
+            breaker: Breaker::new(now),
+            limit: Limit::new(max),
+            budget: Budget::new(now),
+            allowed: 0,
+        }
+    }
+
+    /// How many more events may be pushed.
+    pub(super) fn room(&self) -> usize {
+        self.lanes.room()
+    }
+
+    /// Takes in the next event of the log.
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.lanes.push(entry);
+    }
+
+    /// The next attempt to make now.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Sent> {
+        self.allowed = self.breaker.allowed(now, self.limit.current());
+        if self.lanes.in_flight() >= self.limit.current() {
+            self.limit.reached();
+        }
+        let next = if self.breaker.first_probe() {
+            self.lanes.probe(now)?
+        } else {
+            self.lanes.next(now, self.allowed, self.budget.allows(now))?
+        };
+        if next.on_budget {
+            self.budget.retry();
+        } else if !next.again {
+            self.budget.first_attempt();
+        }
+        Some(Sent { entry: next.entry, at: now, ticket: self.breaker.ticket() })
+    }
+
+    /// When [`Flow::next`] may have something that it has not now, unless an attempt ends before.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        if self.breaker.first_probe() {
+            return self.lanes.probe_at();
+        }
+        self.breaker.wake_at().or_else(|| self.lanes.wake_at(self.allowed, self.budget.next()))
+    }
+
+    /// Where the sink is.
+    pub(super) fn standing(&self) -> Standing {
+        let limit = match self.breaker.phase() {
+            BreakerPhase::Serving => self.limit.current(),
+            BreakerPhase::Tripped | BreakerPhase::Probing => self.allowed,
+        };
+        let retries_held = self.lanes.retries_due();
+        Standing { phase: self.breaker.phase(), limit, in_flight: self.lanes.in_flight(), retries_held }
+    }
+
+    /// An attempt has ended. An event that was taken is done; any other stays in flight until [`Flow::wait`] or
+    /// [`Flow::done`].
+    pub(super) fn ended(&mut self, sent: &Sent, verdict: Verdict, now: Instant, random: u64) -> Ended {
+        let took = now.saturating_duration_since(sent.at);
+        let (evidence, sample) = match verdict {
+            Verdict::Taken | Verdict::Refused => (Evidence::Answered, Sample::Answered(took)),
+            Verdict::Throttled(_) => (Evidence::Neutral, Sample::Overrun),
+            Verdict::Failed => (Evidence::Failed, Sample::Nothing),
+            Verdict::TimedOut => (Evidence::Failed, Sample::Overrun),
+            Verdict::Gone => (Evidence::Gone, Sample::Nothing),
+        };
+        let current = sent.ticket == self.breaker.ticket();
+        let limit = self.limit.current();
+        if current && !self.breaker.first_probe() {
+            self.limit.ended(sample, now);
+        }
+        let change = self.breaker.ended(sent.ticket, evidence, now, limit, random);
+        match change {
+            Some(Change::Tripped) => self.limit.restart(),
+            Some(Change::Answers | Change::Serving) => {
+                self.budget.refill();
+                self.lanes.release();
+            }
+            Some(Change::Gone) | None => {}
+        }
+        let asked_wait = match verdict {
+            Verdict::Throttled(wait) => wait.min(MAX_RETRY_AFTER),
+            _ => Duration::ZERO,
+        };
+        if !asked_wait.is_zero() {
+            self.lanes.hold(now + asked_wait);
+        }
+        let setback = match verdict {
+            Verdict::Taken => {
+                self.budget.taken();
+                self.lanes.delivered(&sent.entry);
+                return Ended { change, counted: 0, asked_wait };
+            }
+            Verdict::Refused => Setback::Refused,
+            Verdict::Failed | Verdict::TimedOut if current && self.breaker.phase() == BreakerPhase::Serving => {
+                Setback::Failed
+            }
+            Verdict::Failed | Verdict::TimedOut | Verdict::Throttled(_) | Verdict::Gone => Setback::Sink,
+        };
+        Ended { change, counted: self.lanes.failed(&sent.entry, setback), asked_wait }
+    }
+
+    /// The record of an event could not be read: it never was an attempt.
+    pub(super) fn unreadable(&mut self, sent: &Sent) -> Ended {
+        let counted = self.lanes.failed(&sent.entry, Setback::Ours);
+        Ended { change: None, counted, asked_wait: Duration::ZERO }
+    }
+
+    /// The event is tried again, after its backoff and no sooner than its sink asked for.
+    pub(super) fn wait(&mut self, sent: &Sent, ended: &Ended, now: Instant, random: u64) {
+        let retry = self.retry;
+        self.lanes.wait(&sent.entry, now, |failures| backoff::wait(&retry, failures, random).max(ended.asked_wait));
+    }
+
+    /// The event should have been given up, and could not be: it is tried again after the longest backoff.
+    pub(super) fn wait_longest(&mut self, sent: &Sent, now: Instant) {
+        let longest = Duration::from_millis(self.retry.max_backoff_ms);
+        self.lanes.wait(&sent.entry, now, |_| longest);
+    }
+
+    /// The event is given up.
+    pub(super) fn done(&mut self, sent: &Sent) {
+        self.lanes.done(&sent.entry);
+    }
+}
+
+#[cfg(test)]
+mod tests;
