@@ -38,6 +38,7 @@ const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
     ("serve", &["event", "server", "random", "output"]),
     ("sink", &["event", "server", "random", "output"]),
     ("load", &["random", "output"]),
+    ("dead_letters_command", &["output"]),
     ("main", &[]),
     ("lib", &[]),
 ];

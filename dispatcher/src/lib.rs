@@ -14,9 +14,12 @@
 //! | [`serve`] | one shard | `event`, `server`, `random`, `output` |
 //! | [`sink`] | a receiver that counts, and fails when told to | `event`, `server`, `random`, `output` |
 //! | [`load`] | a generator that keeps its schedule, and measures | `random`, `output` |
+//! | [`dead_letters_command`] | lists, replays and deletes the dead letters of a shard | `output` |
 //!
-//! `serve`, `sink` and `load` do not know of each other: they meet over HTTP only, as strangers would.
+//! `serve`, `sink`, `load` and `dead_letters_command` do not know of each other: they meet over HTTP only, as
+//! strangers would.
 
+pub mod dead_letters_command;
 pub mod event;
 pub mod load;
 mod output;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use signalbox_dispatcher::dead_letters_command::{self, DeadLettersArgs};
 use signalbox_dispatcher::load::{self, LoadOptions};
 use signalbox_dispatcher::serve::{self, ServeOptions};
 use signalbox_dispatcher::sink::{self, SinkOptions, behaviour::Behaviour};
@@ -31,6 +32,8 @@ enum Command {
     Sink(Sink),
     /// Send events at a steady rate and measure. Fails unless every event was accepted.
     Load(Load),
+    /// See to events that were given up on: list them, look at one, replay or delete them.
+    DeadLetters(DeadLettersArgs),
 }
 
 #[derive(Args)]
@@ -149,6 +152,7 @@ async fn run(command: Command) -> anyhow::Result<bool> {
             sink::run(SinkOptions { listen, behaviour, addresses }).await?;
             Ok(true)
         }
+        Command::DeadLetters(args) => dead_letters_command::run(args).await,
         Command::Load(load) => {
             load::run(LoadOptions {
                 target: load.target,

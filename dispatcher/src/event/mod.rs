@@ -13,6 +13,7 @@ mod percent;
 mod record;
 mod request;
 mod structured;
+mod to_structured;
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -20,6 +21,7 @@ use http::header::CONTENT_TYPE;
 
 pub use record::{BadRecord, decode, encode};
 pub use request::to_request;
+pub use to_structured::to_structured;
 
 /// Media type of structured mode with the JSON format, without parameters.
 pub const STRUCTURED_JSON: &str = "application/cloudevents+json";

@@ -109,7 +109,7 @@ fn attribute_value(name: &str, value: Value) -> Result<Option<String>, Refusal> 
 }
 
 /// Whether data of this type is JSON: `*/json` or `*/*+json`.
-fn is_json(content_type: &str) -> bool {
+pub(super) fn is_json(content_type: &str) -> bool {
     let essence = content_type.split(';').next().unwrap_or(content_type).trim().to_ascii_lowercase();
     essence.split_once('/').is_some_and(|(_, subtype)| subtype == "json" || subtype.ends_with("+json"))
 }

@@ -12,7 +12,7 @@ use signalbox_contract::{HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH};
 use tokio::sync::watch;
 
 use super::clock;
-use super::dead_letters::DeadLetters;
+use super::dead_letters::{self, Desk};
 use super::log::ShardLog;
 use super::metrics::Metrics;
 use super::report::Reporter;
@@ -25,17 +25,19 @@ pub(super) struct Admin {
     pub(super) reporter: Reporter,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) store: OnceLock<(Arc<dyn ShardLog>, Writer)>,
-    pub(super) dead_letters: OnceLock<DeadLetters>,
+    pub(super) desk: Arc<OnceLock<Desk>>,
 }
 
 /// The routes of the admin port.
 pub(super) fn router(admin: Arc<Admin>) -> Router {
+    let desk = admin.desk.clone();
     Router::new()
         .route(HEALTHZ_PATH, get(healthz))
         .route(READYZ_PATH, get(readyz))
         .route(METRICS_PATH, get(metrics))
         .route(REPORT_PATH, get(report))
         .with_state(admin)
+        .merge(dead_letters::router(desk))
 }
 
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
@@ -79,7 +81,7 @@ async fn report(State(admin): State<Arc<Admin>>) -> Response {
     match log.stats() {
         Ok(stats) => {
             let mut report = admin.reporter.report(&stats, *admin.phase.borrow());
-            let dead = admin.dead_letters.get().map(DeadLetters::totals).unwrap_or_default();
+            let dead = admin.desk.get().map(Desk::totals).unwrap_or_default();
             for sink in &mut report.sinks {
                 sink.dead_letters = dead.letters_of(&sink.name);
             }

@@ -49,7 +49,7 @@ use crate::output;
 use crate::server::{self, Server};
 use addresses::Addresses;
 use client::Client;
-use dead_letters::DeadLetters;
+use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
 use ingest::Ingest;
 use log::{FjallLog, ShardLog};
@@ -101,7 +101,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
         phase: phases.clone(),
         store: OnceLock::new(),
-        dead_letters: OnceLock::new(),
+        desk: Arc::default(),
     });
     let admin_server = tokio::spawn(axum::serve(admin_listener, admin::router(admin.clone())).into_future());
 
@@ -123,7 +123,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let (writer, writer_thread) = Writer::start(log.clone(), metrics.clone()).context("no thread for the log")?;
     // Set once, here.
     let _ = admin.store.set((log.clone(), writer.clone()));
-    let _ = admin.dead_letters.set(dead_letters.clone());
+    let desk = Desk::open(dead_letters.clone(), config.clone(), log.clone(), writer.clone(), phases.clone())?;
+    let _ = admin.desk.set(desk);
     tracing::info!(
         fleet = config.fleet,
         region = config.region,

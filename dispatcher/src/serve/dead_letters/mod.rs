@@ -24,12 +24,15 @@
 //!
 //! May import `log` for positions, `writer` and `shutdown`'s phase for replays, `clock`, and the crate's `event`.
 
-#![allow(dead_code, reason = "listing, replay and delivery follow")]
-
+mod api;
+mod filter;
 mod keeper;
 mod letter;
+mod replay;
+mod replays;
 mod store;
 mod totals;
+mod view;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,8 +46,10 @@ use super::clock;
 use super::log::Position;
 use keeper::Command;
 use letter::LetterKey;
-use store::Shelf;
+use store::{Shelf, Store};
 use totals::Totals;
+
+pub(super) use api::{Desk, router};
 
 /// Bytes that one letter takes besides its record and what is written about it, rounded up.
 pub(super) const OVERHEAD_BYTES: u64 = 64;
@@ -136,6 +141,16 @@ impl DeadLetters {
         keeper::start(shelf.clone(), limit_bytes, commands)
             .map_err(|e| StoreError(format!("no thread for dead letters ({e})")))?;
         Ok(Self { shelf, queue, limit_bytes })
+    }
+
+    /// Reads the store on a thread that may block. Nothing, if there is no store.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<Option<T>, StoreError> {
+        let place = self.shelf.clone();
+        let reading = tokio::task::spawn_blocking(move || place.store().map(read).transpose());
+        reading.await.map_err(|e| StoreError(e.to_string()))?
     }
 
     /// Keeps an event that is given up on. `Ok` means that it is on disk, now or since an earlier call.

@@ -21,6 +21,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch as WriteBatch, PersistMode};
 
+use super::filter::Filter;
 use super::letter::{LetterHead, LetterKey, letter_bytes};
 use super::totals::{self, Totals};
 use super::{NewDeadLetter, StoreError};
@@ -182,33 +183,30 @@ impl Store {
         Ok(stored.and_then(|value| Some(u64::from_be_bytes((&*value).try_into().ok()?))).unwrap_or(0))
     }
 
-    /// Up to `limit` letters after `after`, in order: of one sink, or of all.
-    pub(super) fn page(
+    /// The letters after `after` that the filter means, in order, as they are now.
+    pub(super) fn scan<'a>(
         &self,
-        sink: Option<&str>,
+        filter: &'a Filter,
         after: Option<&LetterKey>,
-        limit: usize,
-    ) -> Result<Vec<(LetterKey, LetterHead)>, StoreError> {
-        let prefix = sink.map(LetterKey::prefix).unwrap_or_default();
+    ) -> impl Iterator<Item = Result<(LetterKey, LetterHead), StoreError>> + use<'a> {
+        let prefix = match (filter.letter(), &filter.sink) {
+            (Some(key), _) => key.bytes(),
+            (None, Some(sink)) => LetterKey::prefix(sink),
+            (None, None) => Vec::new(),
+        };
         let from = match after.map(LetterKey::bytes) {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix.clone()),
         };
-        let mut page = Vec::new();
-        for guard in self.letters.range((from, Bound::Unbounded)).take(limit) {
-            let (key, value) = guard.into_inner().map_err(failed)?;
-            if !key.starts_with(&prefix) {
-                break;
-            }
-            page.push((LetterKey::read(&key)?, LetterHead::read(&value)?));
-        }
-        Ok(page)
-    }
-
-    /// The head of one letter.
-    pub(super) fn head(&self, key: &LetterKey) -> Result<Option<LetterHead>, StoreError> {
-        let value = self.letters.get(key.bytes()).map_err(failed)?;
-        value.map(|value| LetterHead::read(&value)).transpose()
+        self.letters
+            .range((from, Bound::Unbounded))
+            .map(|guard| guard.into_inner().map_err(failed))
+            .take_while(move |entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix)))
+            .map(|entry| {
+                let (key, value) = entry?;
+                Ok((LetterKey::read(&key)?, LetterHead::read(&value)?))
+            })
+            .filter(|entry| entry.as_ref().map_or(true, |(key, head)| filter.matches(key, head)))
     }
 
     /// The record of one letter.

@@ -2,14 +2,16 @@
 
 use bytes::Bytes;
 
-use super::letter::LetterKey;
+use super::filter::{Filter, Params};
+use super::letter::{LetterHead, LetterKey};
+use super::store::Store;
 use super::{BuryError, DeadLetters, NewDeadLetter, Reason};
 use crate::event::{self, Event};
 
 const ROOM: u64 = 1_000_000;
 
 /// A letter of an event with this position as its id.
-pub(super) fn letter(sink: &str, position: u64) -> NewDeadLetter {
+pub(in crate::serve) fn letter(sink: &str, position: u64) -> NewDeadLetter {
     let id = position.to_string();
     let attributes = [("id", id.as_str()), ("source", "/shop"), ("specversion", "1.0"), ("type", "order.created")];
     let attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
@@ -25,10 +27,18 @@ pub(super) fn letter(sink: &str, position: u64) -> NewDeadLetter {
     }
 }
 
+fn filter(pairs: &[(&str, &str)]) -> Filter {
+    let pairs = pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Params::new(pairs).filter().unwrap()
+}
+
+fn scan(store: &Store, pairs: &[(&str, &str)], after: Option<&LetterKey>) -> Vec<(LetterKey, LetterHead)> {
+    store.scan(&filter(pairs), after).map(Result::unwrap).collect()
+}
+
 fn all(letters: &DeadLetters) -> Vec<String> {
     let store = letters.shelf.store();
-    store
-        .map_or_else(Vec::new, |store| store.page(None, None, 1_000).unwrap().iter().map(|(key, _)| key.id()).collect())
+    store.map_or_else(Vec::new, |store| scan(store, &[], None).iter().map(|(key, _)| key.id()).collect())
 }
 
 #[tokio::test]
@@ -43,7 +53,7 @@ async fn a_letter_that_was_buried_is_there_after_a_crash_with_all_that_is_known_
     assert_eq!(again.totals(), letters.totals());
     let store = again.shelf.store().unwrap();
     let key = LetterKey { sink: "a".to_owned(), position: 7 };
-    let head = store.head(&key).unwrap().unwrap();
+    let (_, head) = scan(store, &[("id", "a.7")], None).pop().unwrap();
     let event = head.event.unwrap();
     assert_eq!((event.id.as_str(), event.kind.as_str(), head.attempts), ("7", "order.created", 8));
     assert_eq!(head.last_answer, "answered 400");
@@ -136,7 +146,7 @@ async fn a_record_that_cannot_be_read_is_kept_all_the_same() {
     let letters = DeadLetters::open(dir.path(), ROOM).unwrap();
     let record = Bytes::from_static(b"\xffnot an event");
     letters.bury(NewDeadLetter { reason: Reason::Unreadable, record, ..letter("a", 1) }).await.unwrap();
-    let page = letters.shelf.store().unwrap().page(None, None, 10).unwrap();
+    let page = scan(letters.shelf.store().unwrap(), &[], None);
     assert_eq!((page[0].1.event.as_ref(), page[0].1.record_bytes), (None, 13));
 }
 
@@ -150,17 +160,17 @@ async fn pages_follow_each_other_within_a_sink_and_across() {
     let store = letters.shelf.store().unwrap();
     let mut seen = Vec::new();
     let mut after: Option<LetterKey> = None;
-    loop {
-        let page = store.page(None, after.as_ref(), 2).unwrap();
-        let Some((last, _)) = page.last() else { break };
-        after = Some(last.clone());
-        seen.extend(page.iter().map(|(key, _)| key.id()));
+    while let Some((key, _)) = scan(store, &[], after.as_ref()).first() {
+        seen.push(key.id());
+        after = Some(key.clone());
     }
     assert_eq!(seen, ["a.2", "a.300", "a.b.1", "b.1", "b.256"]);
-    let ids = |sink, after: Option<&LetterKey>| -> Vec<String> {
-        store.page(Some(sink), after, 10).unwrap().iter().map(|(key, _)| key.id()).collect()
+    let ids = |pairs: &[(&str, &str)], after: Option<&LetterKey>| -> Vec<String> {
+        scan(store, pairs, after).iter().map(|(key, _)| key.id()).collect()
     };
-    assert_eq!(ids("a", None), ["a.2", "a.300"]);
-    assert_eq!(ids("b", after.as_ref()), [""; 0]);
-    assert_eq!(ids("a.b", Some(&LetterKey { sink: "a".to_owned(), position: 300 })), ["a.b.1"]);
+    assert_eq!(ids(&[("sink", "a")], None), ["a.2", "a.300"]);
+    assert_eq!(ids(&[("sink", "b")], after.as_ref()), [""; 0]);
+    assert_eq!(ids(&[("sink", "a.b")], Some(&LetterKey { sink: "a".to_owned(), position: 300 })), ["a.b.1"]);
+    assert_eq!(ids(&[("id", "b.1")], None), ["b.1"]);
+    assert_eq!(ids(&[("id", "b.1"), ("sink", "a")], None), [""; 0]);
 }
