@@ -90,7 +90,7 @@ pub struct Filters {
     /// The event with this id.
     #[arg(long, value_name = "ID")]
     pub event_id: Option<String>,
-    /// Letters that died of this: AttemptsExhausted or Unreadable.
+    /// Letters that died of this, as listed.
     #[arg(long)]
     pub reason: Option<String>,
     /// Letters that died at this time or later, such as 2026-01-31T12:00:00Z.

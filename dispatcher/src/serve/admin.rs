@@ -65,6 +65,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         Ok(stats) => stats,
         Err(e) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
     };
+    if let Some(desk) = admin.desk.get() {
+        admin.metrics.dead_letters(&desk.totals(), desk.limit_bytes());
+    }
     match admin.metrics.text(stats.as_ref(), clock::now_us()) {
         Ok(text) => {
             let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::letter::LetterKey;
-use super::store::{Shelf, Store};
+use super::store::{Buried, Shelf, Store};
 use super::{BuryError, NewDeadLetter, StoreError};
 
 /// Most commands in one group.
@@ -121,13 +121,17 @@ fn apply(
     let mut change = shelf.change(store)?;
     for command in group {
         match command {
-            Command::Bury(letter, now_us, done) => {
-                if change.bury(&letter, now_us, limit)? {
-                    waiters.push(Waiter::Bury(done));
-                } else {
-                    drop(done.send(Err(BuryError::Full(limit))));
+            Command::Bury(letter, now_us, done) => match change.bury(&letter, now_us, limit)? {
+                Buried::Kept => waiters.push(Waiter::Bury(done)),
+                Buried::Full => drop(done.send(Err(BuryError::Full(limit)))),
+                Buried::Taken => {
+                    let sentence = format!(
+                        "{}.{} is another event, of an earlier log: replay or delete that one",
+                        letter.sink, letter.position
+                    );
+                    drop(done.send(Err(BuryError::Failed(sentence))));
                 }
-            }
+            },
             Command::Remove(keys, replays, done) => {
                 let mut count = 0;
                 for key in &keys {

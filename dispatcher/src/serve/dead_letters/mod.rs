@@ -22,7 +22,8 @@
 //! The store is in a directory of its own and is made with the first letter, so a shard that never had one pays
 //! nothing.
 //!
-//! May import `log` for positions, `writer` and `shutdown`'s phase for replays, `clock`, and the crate's `event`.
+//! May import `log` for positions, `writer`, `metrics` and `shutdown`'s phase for replays, `clock`, and the crate's
+//! `event`.
 
 mod api;
 mod filter;
@@ -47,9 +48,9 @@ use super::log::Position;
 use keeper::Command;
 use letter::LetterKey;
 use store::{Shelf, Store};
-use totals::Totals;
 
 pub(super) use api::{Desk, router};
+pub(super) use totals::Totals;
 
 /// Bytes that one letter takes besides its record and what is written about it, rounded up.
 pub(super) const OVERHEAD_BYTES: u64 = 64;

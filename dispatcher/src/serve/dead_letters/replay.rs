@@ -26,6 +26,7 @@ use super::{DeadLetters, StoreError};
 use crate::event;
 use crate::serve::clock;
 use crate::serve::log::{LogStats, NewRecord, OVERHEAD_BYTES, ShardLog, SinkSet};
+use crate::serve::metrics::Metrics;
 use crate::serve::shutdown::Phase;
 use crate::serve::writer::Writer;
 
@@ -60,6 +61,7 @@ pub(super) struct Replayer {
     log: Arc<dyn ShardLog>,
     writer: Writer,
     phase: watch::Receiver<Phase>,
+    metrics: Metrics,
     /// Held while it is being noted on disk, so that notes are stored in the order in which they were made.
     replays: Arc<Mutex<Replays>>,
 }
@@ -87,6 +89,7 @@ impl Replayer {
         log: Arc<dyn ShardLog>,
         writer: Writer,
         phase: watch::Receiver<Phase>,
+        metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let noted = letters.shelf.store().map(Store::replays).transpose()?.flatten();
         let mut replays: Replays = match noted {
@@ -100,7 +103,7 @@ impl Replayer {
             replay.clone()
         });
         let replays = Arc::new(Mutex::new(replays));
-        let replayer = Self { letters, config, log, writer, phase, replays };
+        let replayer = Self { letters, config, log, writer, phase, metrics, replays };
         if let Some(replay) = running {
             tracing::info!(replay = replay.id, replayed = replay.replayed, matched = replay.matched, "replay goes on");
             tokio::spawn(replayer.clone().run(replay));
@@ -307,6 +310,9 @@ impl Replayer {
         if !records.is_empty() && self.writer.append(records).await.is_err() {
             // The log has failed or is closed: the process is ending.
             return Ok(false);
+        }
+        for key in &keys {
+            self.metrics.replayed(&key.sink);
         }
         self.note(&next, keys).await.map_err(|e| e.to_string())?;
         *replays = next;

@@ -79,6 +79,17 @@ pub(super) struct Change<'a> {
     touched: BTreeSet<Vec<u8>>,
 }
 
+/// What came of burying a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Buried {
+    /// It is there, once the change is committed.
+    Kept,
+    /// There is no room.
+    Full,
+    /// Its place has the letter of another event: someone has made the log anew and left the dead letters.
+    Taken,
+}
+
 impl Shelf {
     /// Opens the store in `data_dir` if there is one.
     pub(super) fn open(data_dir: &Path) -> Result<Self, StoreError> {
@@ -223,23 +234,28 @@ impl Store {
 }
 
 impl Change<'_> {
-    /// Adds a letter, unless it is there or there is no room. Tells whether it is there in the end.
-    pub(super) fn bury(&mut self, letter: &NewDeadLetter, now_us: i64, limit: u64) -> Result<bool, StoreError> {
+    /// Adds a letter, unless it is there or there is no room.
+    pub(super) fn bury(&mut self, letter: &NewDeadLetter, now_us: i64, limit: u64) -> Result<Buried, StoreError> {
         let key = LetterKey { sink: letter.sink.clone(), position: letter.position }.bytes();
-        if self.touched.contains(&key) || self.store.letters.contains_key(&key).map_err(failed)? {
-            return Ok(true);
+        if self.touched.contains(&key) {
+            return Ok(Buried::Kept);
+        }
+        if let Some(stored) = self.store.letters.get(&key).map_err(failed)? {
+            let stored = LetterHead::read(&stored)?;
+            let same = stored.accepted_at_us == letter.accepted_at_us;
+            return Ok(if same { Buried::Kept } else { Buried::Taken });
         }
         let head = LetterHead::new(letter, self.serial, now_us).bytes()?;
         let bytes = letter_bytes(&key, &head, letter.record.len() as u64);
         if self.totals.bytes().saturating_add(bytes) > limit {
-            return Ok(false);
+            return Ok(Buried::Full);
         }
         self.batch.insert(&self.store.letters, key.clone(), head);
         self.batch.insert(&self.store.records, key.clone(), &letter.record[..]);
         self.serial += 1;
         self.totals.add(&letter.sink, letter.reason, bytes);
         self.touched.insert(key);
-        Ok(true)
+        Ok(Buried::Kept)
     }
 
     /// Removes a letter. Tells whether it was there.

@@ -141,6 +141,18 @@ async fn a_store_that_was_being_made_when_the_process_died_is_made_again() {
 }
 
 #[tokio::test]
+async fn a_log_that_was_made_anew_loses_no_event_to_the_letters_of_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let letters = DeadLetters::open(dir.path(), ROOM).unwrap();
+    letters.bury(letter("a", 1)).await.unwrap();
+    let other = NewDeadLetter { accepted_at_us: 2_000_000, ..letter("a", 1) };
+    let refused = letters.bury(other.clone()).await.unwrap_err().to_string();
+    assert!(refused.contains("replay or delete that one"), "{refused}");
+    letters.remove(vec![LetterKey { sink: "a".to_owned(), position: 1 }], None).await.unwrap();
+    letters.bury(other).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_record_that_cannot_be_read_is_kept_all_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let letters = DeadLetters::open(dir.path(), ROOM).unwrap();

@@ -2,8 +2,9 @@
 //!
 //! One file per area, each with its metrics, their help, and the methods of [`Metrics`] that count them. Handles are
 //! kept, so that counting on the hot path looks nothing up. What the log and the system know (backlog, age, memory)
-//! is not counted here a second time, but read when the text is asked for. May import `log` for its figures.
+//! is not counted here a second time, but read when the text is asked for. May import `log` and `dead_letters` for their figures.
 
+mod dead_letters;
 mod ingest;
 mod log;
 mod process;
@@ -22,6 +23,7 @@ pub(super) use sinks::AttemptOutcome;
 
 struct Inner {
     registry: Registry,
+    dead_letters: dead_letters::DeadLetterMetrics,
     ingest: ingest::IngestMetrics,
     log: log::LogMetrics,
     process: process::ProcessMetrics,
@@ -42,11 +44,12 @@ impl Metrics {
     /// Metrics for these sinks, all at zero.
     pub(super) fn new(sink_names: &[String]) -> Self {
         let mut registry = Registry::with_prefix("signalbox_dispatcher");
+        let dead_letters = dead_letters::DeadLetterMetrics::register(&mut registry, sink_names);
         let ingest = ingest::IngestMetrics::register(&mut registry);
         let log = log::LogMetrics::register(&mut registry);
         let process = process::ProcessMetrics::register(&mut registry);
         let sinks = sinks::register(&mut registry, sink_names);
-        Self(Arc::new(Inner { registry, ingest, log, process, sinks }))
+        Self(Arc::new(Inner { registry, dead_letters, ingest, log, process, sinks }))
     }
 
     /// The `OpenMetrics` text, with the log's own figures if it is open.

@@ -20,6 +20,7 @@ use super::view::{LetterView, TotalsView, cursor, of_cursor};
 use super::{DeadLetters, StoreError};
 use crate::event::{self, STRUCTURED_JSON};
 use crate::serve::log::ShardLog;
+use crate::serve::metrics::Metrics;
 use crate::serve::shutdown::Phase;
 use crate::serve::writer::Writer;
 
@@ -56,15 +57,21 @@ impl Desk {
         log: Arc<dyn ShardLog>,
         writer: Writer,
         phase: watch::Receiver<Phase>,
+        metrics: Metrics,
     ) -> Result<Self, StoreError> {
         let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-        let replayer = Replayer::start(letters.clone(), config, log, writer, phase)?;
+        let replayer = Replayer::start(letters.clone(), config, log, writer, phase, metrics)?;
         Ok(Self { letters, replayer, sinks })
     }
 
     /// How many letters there are.
     pub(in crate::serve) fn totals(&self) -> Totals {
         self.letters.totals()
+    }
+
+    /// Bytes that they may take.
+    pub(in crate::serve) fn limit_bytes(&self) -> u64 {
+        self.letters.limit_bytes()
     }
 
     async fn page(&self, filter: Filter, after: Option<LetterKey>, limit: u32) -> Result<Page, StoreError> {
@@ -172,7 +179,7 @@ async fn list(State(desk): Shared, Query(pairs): Pairs) -> Answer {
     });
     params.finish(", limit, cursor")?;
     let page = desk.page(filter, after.transpose()?, limit).await?;
-    let totals = TotalsView::new(&desk.totals(), desk.letters.limit_bytes(), &desk.sinks);
+    let totals = TotalsView::new(&desk.totals(), desk.limit_bytes(), &desk.sinks);
     let Page { letters, next } = page;
     let mut answer = json!({ "letters": letters, "totals": totals });
     if let Some(next) = next {

@@ -50,6 +50,7 @@ struct Shard {
     letters: DeadLetters,
     log: Arc<MemoryLog>,
     phase: watch::Sender<Phase>,
+    metrics: Metrics,
     routes: Router,
 }
 
@@ -75,13 +76,14 @@ impl Shard {
         let names = ["a".to_owned(), "b".to_owned()];
         let letters = DeadLetters::open(kept.path(), ROOM).ok()?;
         let log = Arc::new(MemoryLog::open(&kept.log, &names));
-        let (writer, _) = Writer::start(log.clone(), Metrics::new(&names)).unwrap();
+        let metrics = Metrics::new(&names);
+        let (writer, _) = Writer::start(log.clone(), metrics.clone()).unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         let config = Arc::new(config(&["a", "b"]));
-        let desk = Desk::open(letters.clone(), config, log.clone(), writer, phases).unwrap();
+        let desk = Desk::open(letters.clone(), config, log.clone(), writer, phases, metrics.clone()).unwrap();
         let cell = OnceLock::new();
         let _ = cell.set(desk);
-        Some(Self { letters, log, phase, routes: router(Arc::new(cell)) })
+        Some(Self { letters, log, phase, metrics, routes: router(Arc::new(cell)) })
     }
 
     async fn bury(&self, sink: &str, positions: std::ops::Range<u64>) {
@@ -279,6 +281,17 @@ async fn a_replay_puts_letters_back_for_their_own_sink_in_order_and_removes_them
         .map(|event| event.get("id").unwrap().parse().unwrap())
         .collect();
     assert!(order.is_sorted(), "{order:?}");
+    shard.metrics.dead_letters(&shard.letters.totals(), ROOM);
+    let text = shard.metrics.text(None, 0).unwrap();
+    for line in [
+        "signalbox_dispatcher_dead_letters{sink=\"a\",reason=\"AttemptsExhausted\"} 0",
+        "signalbox_dispatcher_dead_letters{sink=\"a\",reason=\"Unreadable\"} 1",
+        "signalbox_dispatcher_dead_letters{sink=\"gone\",reason=\"AttemptsExhausted\"} 2",
+        "signalbox_dispatcher_dead_letters_replayed_total{sink=\"a\"} 150",
+        "signalbox_dispatcher_dead_letter_limit_bytes 10000000",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test]
