@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -72,9 +72,11 @@ impl Shard {
         };
         let answer: Option<Value> = serde_json::from_slice(&body).ok();
         if !status.is_success() {
+            // These are there on every admin port, unless it is of an older version.
+            let wrong_place = status == StatusCode::NOT_FOUND && matches!(rest, "" | "/replay" | "/replays");
             match answer.as_ref().and_then(|answer| answer["error"].as_str()) {
-                Some(sentence) => bail!("{sentence}"),
-                None => bail!(
+                Some(sentence) if !wrong_place => bail!("{sentence}"),
+                _ => bail!(
                     "{} answered {status}, which no shard with dead letters does: give a shard's admin port with \
                      --admin",
                     self.admin

@@ -123,7 +123,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let (writer, writer_thread) = Writer::start(log.clone(), metrics.clone()).context("no thread for the log")?;
     // Set once, here.
     let _ = admin.store.set((log.clone(), writer.clone()));
-    let desk = Desk::open(dead_letters.clone(), config.clone(), log.clone(), writer.clone(), phases.clone(), metrics.clone())?;
+    let desk =
+        Desk::open(dead_letters.clone(), config.clone(), log.clone(), writer.clone(), phases.clone(), metrics.clone())?;
     let _ = admin.desk.set(desk);
     tracing::info!(
         fleet = config.fleet,
