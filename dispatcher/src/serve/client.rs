@@ -47,7 +47,6 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 const IDLE_TIME: Duration = Duration::from_secs(20);
 
 /// The connections to one sink.
-#[derive(Clone)]
 pub(super) struct Client {
     http: HyperClient<HttpsConnector<Guarded>, Full<Bytes>>,
     timeout: Duration,

@@ -50,7 +50,7 @@ pub(super) struct Delivery {
     pub(super) id: SinkId,
     pub(super) config: SinkConfig,
     pub(super) uri: Uri,
-    pub(super) client: Client,
+    pub(super) client: Arc<Client>,
     pub(super) signer: Option<Signer>,
     pub(super) log: Arc<dyn ShardLog>,
     pub(super) writer: Writer,

@@ -163,7 +163,7 @@ impl Shard {
                 id,
                 config: sink.clone(),
                 uri: config::uri(sink)?,
-                client: Client::new(Duration::from_millis(sink.timeout_ms), connections, addresses.clone()),
+                client: Arc::new(Client::new(Duration::from_millis(sink.timeout_ms), connections, addresses.clone())),
                 signer: config::signer(sink)?,
                 log: self.log.clone(),
                 writer: self.writer.clone(),
