@@ -15,7 +15,7 @@ use signalbox_contract::{BreakerPhase, RetryConfig, SinkConfig};
 
 use super::answer::Verdict;
 use super::backoff::{self, MAX_RETRY_AFTER};
-use super::breaker::{Breaker, Change, Evidence, Ticket};
+use super::breaker::{Breaker, Change, Evidence, LONGEST_TRIP, Ticket};
 use super::budget::Budget;
 use super::lanes::{Lanes, Setback};
 use super::limit::{Limit, Sample};
@@ -178,14 +178,22 @@ impl Flow {
 
     /// The event is tried again, after its backoff and no sooner than its sink asked for.
     pub(super) fn wait(&mut self, sent: &Sent, ended: &Ended, now: Instant, random: u64) {
-        let retry = self.retry;
-        self.lanes.wait(&sent.entry, now, |failures| backoff::wait(&retry, failures, random).max(ended.asked_wait));
+        let wait = |failures| backoff::wait(&self.retry, failures, random).max(ended.asked_wait);
+        let until = self.lanes.wait(&sent.entry, now, wait);
+        self.after_probe(sent, until, now);
     }
 
     /// The event should have been given up, and could not be: it is tried again after the longest backoff.
     pub(super) fn wait_longest(&mut self, sent: &Sent, now: Instant) {
         let longest = Duration::from_millis(self.retry.max_backoff_ms);
         self.lanes.wait(&sent.entry, now, |_| longest);
+    }
+
+    /// A probe that has said nothing is made again, but not at once: a probe does not heed what its event waits for.
+    fn after_probe(&mut self, sent: &Sent, until: Instant, now: Instant) {
+        if self.breaker.first_probe() && sent.ticket == self.breaker.ticket() {
+            self.lanes.hold(until.min(now + LONGEST_TRIP));
+        }
     }
 
     /// The event is given up.

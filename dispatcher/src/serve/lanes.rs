@@ -229,13 +229,14 @@ impl Lanes {
         lane.counted
     }
 
-    /// `entry`, which failed, is tried again after `wait(failed attempts)`.
-    pub(super) fn wait(&mut self, entry: &Entry, now: Instant, wait: impl FnOnce(u32) -> Duration) {
+    /// `entry`, which failed, is tried again after `wait(failed attempts)`. Returns when that is.
+    pub(super) fn wait(&mut self, entry: &Entry, now: Instant, wait: impl FnOnce(u32) -> Duration) -> Instant {
         let id = self.id(entry);
-        let Some(lane) = self.landed(id) else { return };
+        let Some(lane) = self.landed(id) else { return now };
         let until = now + wait(lane.failures);
         lane.head = Head::WaitingUntil(until);
         self.waiting.insert((until, id));
+        until
     }
 
     /// The sink is back: what waits because of it waits no more.

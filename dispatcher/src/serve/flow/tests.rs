@@ -179,6 +179,20 @@ fn a_sink_that_throttles_is_left_alone_as_it_asks_and_is_not_failing() {
 }
 
 #[test]
+fn a_probe_that_says_nothing_is_not_made_again_at_once() {
+    let start = Instant::now();
+    let mut flow = Flow::new(&config(64), start);
+    let minute = Duration::from_mins(1);
+    // Down for a second, and then it throttles without saying for how long.
+    let tally = run(&mut flow, start, minute, 100, minute, |at, _| {
+        let verdict = if at < Duration::from_secs(1) { Verdict::Failed } else { Verdict::Throttled(Duration::ZERO) };
+        (verdict, Duration::from_millis(2))
+    });
+    assert_eq!(flow.standing().phase, BreakerPhase::Probing);
+    assert!(tally.attempts < 400, "{tally:?}");
+}
+
+#[test]
 fn a_healthy_sink_is_soon_sent_as_much_as_it_may_be() {
     let start = Instant::now();
     let mut flow = Flow::new(&config(64), start);
