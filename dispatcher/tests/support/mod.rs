@@ -75,6 +75,15 @@ impl Daemon {
         assert!(status.success());
     }
 
+    /// Starts it, and kills it so long after, bound or not.
+    pub(crate) async fn killed_while_starting(home: &Path, args: &[&str], after: Duration) {
+        let log = std::fs::File::create(home.join("log-killed-while-starting")).unwrap();
+        let mut child = Command::new(BIN).args(args).stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(after).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     /// Waits for the end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
@@ -167,11 +176,24 @@ impl Shard {
         self.daemon.ready().await;
     }
 
+    /// Starts it again like [`Self::restart`], and kills it so long after, whether it has recovered or not.
+    pub(crate) async fn killed_while_starting(&self, after: Duration) {
+        let args = Self::args(self.home.path(), &self.listen);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        Daemon::killed_while_starting(self.home.path(), &args, after).await;
+    }
+
     async fn process(home: &Path, listen: &str) -> Daemon {
+        let args = Self::args(home, listen);
+        Daemon::start(home, &args.iter().map(String::as_str).collect::<Vec<_>>()).await
+    }
+
+    fn args(home: &Path, listen: &str) -> Vec<String> {
         let path = |name: &str| home.join(name).display().to_string();
         let (config, data) = (path("config.json"), path("data"));
-        let args = ["serve", "--config", &config, "--data-dir", &data, "--listen", listen];
-        Daemon::start(home, &[&args[..], &["--admin-listen", "127.0.0.1:0"]].concat()).await
+        ["serve", "--config", &config, "--data-dir", &data, "--listen", listen, "--admin-listen", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// Where events go.
