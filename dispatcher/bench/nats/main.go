@@ -16,6 +16,7 @@ import (
 
 // result is what `dispatcher load --json` calls the same things.
 type result struct {
+	Sent           int                `json:"sent"`
 	Accepted       int                `json:"accepted"`
 	ElapsedSeconds float64            `json:"elapsedSeconds"`
 	AchievedRate   float64            `json:"achievedRate"`
@@ -74,6 +75,7 @@ func publish(url string, connections, size int, duration time.Duration, rate flo
 		return float64(sorted[int(q*float64(len(sorted)-1))].Microseconds()) / 1000
 	}
 	return &result{
+		Sent:           len(sorted),
 		Accepted:       len(sorted),
 		ElapsedSeconds: elapsed.Seconds(),
 		AchievedRate:   float64(len(sorted)) / elapsed.Seconds(),

@@ -94,6 +94,11 @@ impl Daemon {
         .await
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// `GET` on the admin port, or on the only one.
     pub(crate) async fn get(&self, path: &str) -> Response {
         request(self.admin.as_ref().unwrap_or(&self.listen), "GET", path, &[], "").await
@@ -162,12 +167,23 @@ pub(crate) struct Shard {
 impl Shard {
     /// A shard with this configuration, ready.
     pub(crate) async fn start(config: &Value) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::start_in(config, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn start_in(config: &Value, home: TempDir) -> Self {
         std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
         let daemon = Self::process(home.path(), "127.0.0.1:0").await;
         daemon.ready().await;
         let listen = daemon.listen.clone();
         Self { daemon, home, listen }
+    }
+
+    /// The same with its data elsewhere, in a directory that its own may point to.
+    pub(crate) async fn start_on(config: &Value, data: &Path) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(data).unwrap();
+        std::os::unix::fs::symlink(data, home.path().join("data")).unwrap();
+        Self::start_in(config, home).await
     }
 
     /// Starts it again on the same data and the same address, after it has ended.
