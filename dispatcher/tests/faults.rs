@@ -1,4 +1,4 @@
-//! The world failing around a whole shard: a full disk, sinks that take a second for each byte.
+//! The world failing around a whole shard: a full disk, damaged files, sinks that take a second for each byte.
 //!
 //! Failing syncs and lost writes are tested where they can be made, at the log's seams; kills are in `crash.rs`.
 #![allow(
@@ -12,12 +12,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{PATIENCE, Shard, config, event_headers, eventually, request, sink, try_request};
+use support::{PATIENCE, Shard, config, draw, event_headers, eventually, request, seed, sink, try_request};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -110,6 +113,63 @@ async fn a_full_disk_refuses_events_loses_none_and_takes_them_again_when_there_i
     let received: Vec<[u64; 2]> = serde_json::from_value(sink.get("/received?source=/test").await.json()).unwrap();
     let lost = accepted.iter().filter(|&&id| !received.iter().any(|[first, last]| (first..=last).contains(&&id)));
     assert_eq!(lost.collect::<Vec<_>>(), Vec::<&u64>::new());
+}
+
+/// Flips a bit in the middle of `payload`, in whichever file of `dir` holds it.
+fn damage(dir: &Path, payload: &[u8]) {
+    let mut found = 0;
+    for entry in
+        std::fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file())
+    {
+        let file = std::fs::File::options().read(true).write(true).open(entry.path()).unwrap();
+        // The events are few: they are at its beginning.
+        let mut bytes = Vec::new();
+        (&file).take(1024 * 1024).read_to_end(&mut bytes).unwrap();
+        if let Some(at) = memmem(&bytes, payload) {
+            let middle = at + payload.len() / 2;
+            file.write_all_at(&[bytes[middle] ^ 0x10], middle as u64).unwrap();
+            found += 1;
+        }
+    }
+    assert!(found > 0, "the event is in no file of {}", dir.display());
+}
+
+fn memmem(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+#[tokio::test]
+async fn damaged_events_are_reported_and_all_others_are_saved_in_order() {
+    const EVENTS: u64 = 300;
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    sink.behave(&json!({"failRatio": 1, "status": 503})).await;
+    let mut shard = Shard::start(&config(&[("a", &format!("http://{}/", sink.listen))])).await;
+    let payload = |id: u64| format!("the payload of event {id:04}");
+    for id in 0..EVENTS {
+        let (id_text, sequence) = (id.to_string(), (id / 7).to_string());
+        let key = format!("k{}", id % 7);
+        let mut headers = event_headers(&id_text, &key);
+        headers.push(("ce-sequence", &sequence));
+        let answer = request(&shard.daemon.listen, "POST", "/", &headers, &payload(id)).await;
+        assert_eq!(answer.status, 202, "{}", answer.text());
+    }
+    shard.daemon.signal("KILL");
+    shard.daemon.ended().await;
+    let mut state = seed();
+    // Not the last ones: damage there cannot be told from what a power cut leaves.
+    let damaged: BTreeSet<u64> = (0..5).map(|_| draw(&mut state, EVENTS - 20)).collect();
+    for &id in &damaged {
+        damage(&shard.home.path().join("data"), payload(id).as_bytes());
+    }
+    shard.restart().await;
+    sink.behave(&json!({})).await;
+    shard.drained().await;
+    let received: Vec<[u64; 2]> = serde_json::from_value(sink.get("/received?source=/test").await.json()).unwrap();
+    let missing = (0..EVENTS).filter(|id| !received.iter().any(|[first, last]| (first..=last).contains(&id)));
+    assert_eq!(missing.collect::<BTreeSet<_>>(), damaged);
+    assert_eq!(sink.summary().await["out_of_order"], 0);
+    assert!(shard.daemon.log().contains("damaged"), "nothing was said: {}", shard.daemon.log());
 }
 
 /// A server that reads requests and takes a second for each byte of `slow`, after `fast` at once.

@@ -36,6 +36,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
 pub(crate) struct Daemon {
     child: Child,
     home: PathBuf,
+    log: PathBuf,
     /// Where it takes events.
     pub(crate) listen: String,
     /// Its admin port, if it has one.
@@ -47,16 +48,16 @@ impl Daemon {
     pub(crate) async fn start(home: &Path, args: &[&str]) -> Self {
         let run = std::fs::read_dir(home).unwrap().count();
         let addresses = home.join(format!("addresses-{run}"));
-        let log = std::fs::File::create(home.join(format!("log-{run}"))).unwrap();
+        let log = home.join(format!("log-{run}"));
         let child = Command::new(BIN)
             .args(args)
             .arg("--addresses")
             .arg(&addresses)
-            .stderr(log)
+            .stderr(std::fs::File::create(&log).unwrap())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, home: home.to_owned(), listen: String::new(), admin: None };
+        let mut daemon = Self { child, home: home.to_owned(), log, listen: String::new(), admin: None };
         let bound = eventually("the addresses file", || {
             let exited = daemon.child.try_wait().unwrap();
             assert!(exited.is_none(), "exited at once: {exited:?}");
@@ -97,6 +98,11 @@ impl Daemon {
     /// Whether it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// `GET` on the admin port, or on the only one.
