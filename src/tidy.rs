@@ -45,8 +45,15 @@ const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
 ];
 
 /// Where sources are.
-const FOLDERS: &[&str] =
-    &["src", "dispatcher/src", "dispatcher/contract/src", "e2e/src", "e2e/cluster/src", "e2e/images/src"];
+const FOLDERS: &[&str] = &[
+    "src",
+    "dispatcher/src",
+    "dispatcher/contract/src",
+    "e2e/src",
+    "e2e/cluster/src",
+    "e2e/images/src",
+    "dispatcher/bench/src",
+];
 
 /// Words that must not occur in the code of a room, and why.
 const FORBIDDEN: &[(&str, &[&str], &str)] = &[

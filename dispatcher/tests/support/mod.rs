@@ -36,6 +36,7 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
 pub(crate) struct Daemon {
     child: Child,
     home: PathBuf,
+    log: PathBuf,
     /// Where it takes events.
     pub(crate) listen: String,
     /// Its admin port, if it has one.
@@ -47,16 +48,16 @@ impl Daemon {
     pub(crate) async fn start(home: &Path, args: &[&str]) -> Self {
         let run = std::fs::read_dir(home).unwrap().count();
         let addresses = home.join(format!("addresses-{run}"));
-        let log = std::fs::File::create(home.join(format!("log-{run}"))).unwrap();
+        let log = home.join(format!("log-{run}"));
         let child = Command::new(BIN)
             .args(args)
             .arg("--addresses")
             .arg(&addresses)
-            .stderr(log)
+            .stderr(std::fs::File::create(&log).unwrap())
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, home: home.to_owned(), listen: String::new(), admin: None };
+        let mut daemon = Self { child, home: home.to_owned(), log, listen: String::new(), admin: None };
         let bound = eventually("the addresses file", || {
             let exited = daemon.child.try_wait().unwrap();
             assert!(exited.is_none(), "exited at once: {exited:?}");
@@ -82,6 +83,15 @@ impl Daemon {
         1024 * line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
     }
 
+    /// Starts it, and kills it so long after, bound or not.
+    pub(crate) async fn killed_while_starting(home: &Path, args: &[&str], after: Duration) {
+        let log = std::fs::File::create(home.join("log-killed-while-starting")).unwrap();
+        let mut child = Command::new(BIN).args(args).stderr(log).stdin(Stdio::null()).spawn().unwrap();
+        tokio::time::sleep(after).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
     /// Waits for the end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
@@ -90,6 +100,16 @@ impl Daemon {
             async move { status }
         })
         .await
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// `GET` on the admin port, or on the only one.
@@ -160,12 +180,23 @@ pub(crate) struct Shard {
 impl Shard {
     /// A shard with this configuration, ready.
     pub(crate) async fn start(config: &Value) -> Self {
-        let home = tempfile::tempdir().unwrap();
+        Self::start_in(config, tempfile::tempdir().unwrap()).await
+    }
+
+    async fn start_in(config: &Value, home: TempDir) -> Self {
         std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
         let daemon = Self::process(home.path(), "127.0.0.1:0").await;
         daemon.ready().await;
         let listen = daemon.listen.clone();
         Self { daemon, home, listen }
+    }
+
+    /// The same with its data elsewhere, in a directory that its own may point to.
+    pub(crate) async fn start_on(config: &Value, data: &Path) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(data).unwrap();
+        std::os::unix::fs::symlink(data, home.path().join("data")).unwrap();
+        Self::start_in(config, home).await
     }
 
     /// Starts it again on the same data and the same address, after it has ended.
@@ -174,11 +205,24 @@ impl Shard {
         self.daemon.ready().await;
     }
 
+    /// Starts it again like [`Self::restart`], and kills it so long after, whether it has recovered or not.
+    pub(crate) async fn killed_while_starting(&self, after: Duration) {
+        let args = Self::args(self.home.path(), &self.listen);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        Daemon::killed_while_starting(self.home.path(), &args, after).await;
+    }
+
     async fn process(home: &Path, listen: &str) -> Daemon {
+        let args = Self::args(home, listen);
+        Daemon::start(home, &args.iter().map(String::as_str).collect::<Vec<_>>()).await
+    }
+
+    fn args(home: &Path, listen: &str) -> Vec<String> {
         let path = |name: &str| home.join(name).display().to_string();
         let (config, data) = (path("config.json"), path("data"));
-        let args = ["serve", "--config", &config, "--data-dir", &data, "--listen", listen];
-        Daemon::start(home, &[&args[..], &["--admin-listen", "127.0.0.1:0"]].concat()).await
+        ["serve", "--config", &config, "--data-dir", &data, "--listen", listen, "--admin-listen", "127.0.0.1:0"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// Where events go.
