@@ -289,6 +289,31 @@ async fn http2_without_tls_is_spoken_on_the_same_port() {
 }
 
 #[tokio::test]
+async fn a_flood_of_requests_that_are_taken_back_harms_nobody() {
+    let shard = shard().await;
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+    };
+    flood.extend(frame(4, 0, 0, &[]));
+    for stream in (1..40_000).step_by(2) {
+        // POST / with a body to come, and its end: RST_STREAM with CANCEL.
+        flood.extend(frame(1, 4, stream, b"\x83\x86\x84\x41\x01x"));
+        flood.extend(frame(3, 0, stream, &[0, 0, 0, 8]));
+    }
+    let (mut read, mut write) = TcpStream::connect(&shard.daemon.listen).await.unwrap().into_split();
+    let reading = tokio::spawn(async move { read.read_to_end(&mut Vec::new()).await });
+    // It may hang up before all is written.
+    let _ = write.write_all(&flood).await;
+    drop(write);
+    let _ = reading.await.unwrap();
+    let resident = shard.daemon.resident_bytes();
+    assert!(resident < 300_000_000, "{resident} bytes");
+    assert_eq!(shard.send(1, "k").await.status, 202);
+}
+
+#[tokio::test]
 async fn nonsense_on_the_port_harms_nobody() {
     let shard = shard().await;
     let mut state = 7;
