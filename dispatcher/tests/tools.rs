@@ -217,6 +217,34 @@ async fn a_sink_that_knows_the_secret_takes_only_what_is_signed() {
 }
 
 #[tokio::test]
+async fn over_tls_a_certificate_is_believed_when_it_should_be() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let (cert, key, data) = (path("cert"), path("key"), path("data"));
+    std::fs::write(&cert, pair.cert.pem()).unwrap();
+    std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    let listen = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--data-dir", &data];
+    let to = url(&sink);
+    let shard = Daemon::start(
+        home.path(),
+        &[&["serve", "--sink", &to, "--tls-cert", &cert, "--tls-key", &key], &listen[..]].concat(),
+    )
+    .await;
+    shard.ready().await;
+    let target = format!("https://localhost:{}/", shard.listen.rsplit(':').next().unwrap());
+    let cases: [(&[&str], u64); 4] =
+        [(&["--ca", &cert], 20), (&["--insecure"], 20), (&["--ca", &cert, "--http2"], 20), (&[], 0)];
+    for (args, accepted) in cases {
+        let args = [&["--rate", "200", "--count", "20"], args].concat();
+        let (result, _) = Load::start(&target, &args).result().await;
+        assert_eq!(result["accepted"], json!(accepted), "{args:?}: {result}");
+        assert_eq!(result["errors"]["connect"].as_u64().unwrap_or(0), 20 - accepted, "{args:?}: {result}");
+    }
+}
+
+#[tokio::test]
 async fn end_to_end_the_sink_knows_how_long_events_took() {
     let home = tempfile::tempdir().unwrap();
     let sink = sink(home.path()).await;

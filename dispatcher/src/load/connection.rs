@@ -67,7 +67,7 @@ impl Connection {
                 let mut open = match connection.take() {
                     Some(open) if open.is_ready() => open,
                     _ => match self.target.connect().await {
-                        Ok(Sender::One(open)) => open,
+                        Some(Sender::One(open)) => open,
                         _ => return Err(Failure::Error("connect")),
                     },
                 };
@@ -101,7 +101,7 @@ impl Shared {
         match &shared.connection {
             Some(open) if !old && !open.is_closed() => Ok(open.clone()),
             _ => match target.connect().await {
-                Ok(Sender::Two(open)) => Ok(shared.connection.insert(open).clone()),
+                Some(Sender::Two(open)) => Ok(shared.connection.insert(open).clone()),
                 _ => Err(Failure::Error("connect")),
             },
         }

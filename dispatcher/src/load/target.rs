@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -32,6 +33,8 @@ pub(super) struct Target {
     host: String,
     port: u16,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// A connection that failed has been told of. Once is enough: the others are counted.
+    told: AtomicBool,
 }
 
 impl Target {
@@ -55,7 +58,7 @@ impl Target {
             None
         };
         let port = uri.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
-        Ok(Self { uri, http2, host, port, tls })
+        Ok(Self { uri, http2, host, port, tls, told: AtomicBool::new(false) })
     }
 
     /// Whether the target is this machine, by its address.
@@ -63,8 +66,20 @@ impl Target {
         self.host == "localhost" || self.host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     }
 
-    /// A new connection.
-    pub(super) async fn connect(&self) -> anyhow::Result<Sender> {
+    /// A new connection, unless that fails.
+    pub(super) async fn connect(&self) -> Option<Sender> {
+        match self.try_to_connect().await {
+            Ok(sender) => Some(sender),
+            Err(error) => {
+                if !self.told.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("the first connection that failed: {error:#}");
+                }
+                None
+            }
+        }
+    }
+
+    async fn try_to_connect(&self) -> anyhow::Result<Sender> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         stream.set_nodelay(true)?;
         match &self.tls {

@@ -72,7 +72,9 @@ pub(super) fn slow(status: StatusCode, pause: Duration) -> Response<AnswerBody> 
 /// An answer with something in JSON.
 pub(super) fn json(status: StatusCode, value: &impl serde::Serialize) -> Response<AnswerBody> {
     match serde_json::to_vec(value) {
-        Ok(body) => {
+        Ok(mut body) => {
+            // For terminals.
+            body.push(b'\n');
             let mut response = text(status, body);
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response

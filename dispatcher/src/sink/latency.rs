@@ -41,7 +41,7 @@ impl Latency {
     /// What there is, if anything.
     pub(super) fn summary(&self) -> Option<LatencyMs> {
         let histogram = self.0.as_ref()?;
-        let ms = |us: u64| seconds(i64::try_from(us).unwrap_or(i64::MAX)) * 1000.0;
+        let ms = |us: u64| f64::from(u32::try_from(us).unwrap_or(u32::MAX)) / 1000.0;
         let quantile = |q| ms(histogram.value_at_quantile(q));
         Some(LatencyMs {
             samples: histogram.len(),
