@@ -67,6 +67,13 @@ impl Sink {
         format!("http://{}/", self.address)
     }
 
+    /// Makes it count from nothing.
+    pub(crate) async fn forget(&self) -> Result<()> {
+        let (status, _) = http::request(&self.address, "POST", "/reset", "").await?;
+        ensure!(status == 200, "the sink does not forget: it answered {status}");
+        Ok(())
+    }
+
     pub(crate) async fn summary(&self) -> Result<Value> {
         Ok(serde_json::from_slice(&http::request(&self.address, "GET", "/summary", "").await?.1)?)
     }
@@ -171,6 +178,15 @@ pub(crate) struct Loaded {
     /// Processor time of the generator.
     #[serde(skip)]
     pub(crate) cpu: Duration,
+}
+
+impl Loaded {
+    /// Whether everything was accepted, but for a request of each connection: a server that hangs up on a connection
+    /// that has become old may do so just when the next request is on its way.
+    pub(crate) fn whole(&self, lab: &Lab) -> Result<()> {
+        ensure!(self.accepted + lab.connections >= self.sent, "not everything was accepted: {self:?}");
+        Ok(())
+    }
 }
 
 /// Quantiles in milliseconds.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use crate::figure::Figure;
@@ -22,9 +22,9 @@ pub(super) async fn end_to_end(lab: &Lab) -> Result<Vec<Figure>> {
     shard.drained(&["sink".to_owned()]).await?;
     let seconds = start.elapsed().as_secs_f64();
     let (cpu, sink_cpu) = (shard.process.cpu_since(cpu)?, sink.process.cpu_since(sink_cpu)?);
-    ensure!(loaded.accepted == loaded.sent, "not everything was accepted: {loaded:?}");
+    loaded.whole(lab)?;
     let summary = sink.summary().await?;
-    let lost = count(&summary, "unique")?.abs_diff(loaded.accepted + warm.accepted);
+    let lost = (loaded.accepted + warm.accepted).saturating_sub(count(&summary, "unique")?);
     let wrong = lost + count(&summary, "duplicates")? + count(&summary, "out_of_order")?;
     let rate = loaded.achieved_rate * loaded.elapsed_seconds / seconds;
     Ok(vec![
@@ -44,26 +44,33 @@ pub(super) async fn latency(lab: &Lab) -> Result<Vec<Figure>> {
     let (seconds, connections) = (format!("{}s", lab.seconds), lab.connections.to_string());
     let flags = ["--rate", MODERATE, "--keys", "10000", "--connections", &connections, "--duration"];
     lab.load(&shard.listen, &[&flags[..], &["1s"]].concat()).await?;
+    shard.drained(&["sink".to_owned()]).await?;
     let before = shard.metrics().await?;
+    sink.forget().await?;
     let loaded = lab.load(&shard.listen, &[&flags[..], &[&seconds]].concat()).await?;
+    loaded.whole(lab)?;
     shard.drained(&["sink".to_owned()]).await?;
     let after = shard.metrics().await?;
-    ensure!(loaded.accepted == loaded.sent, "not everything was accepted: {loaded:?}");
+    let summary = sink.summary().await?;
+    let arrived = |quantile: &str| {
+        summary["latency_ms"][quantile].as_f64().with_context(|| format!("the sink tells no latency: {summary}"))
+    };
     let of = |name: &str, quantile| {
         let found = after.quantile_since(&before, name, quantile).with_context(|| format!("{name} has no samples"));
         found.map(|seconds| seconds * 1e3)
     };
-    let total = |quantile| of("signalbox_dispatcher_delivery_latency_seconds", quantile);
+    let settled = |quantile| of("signalbox_dispatcher_delivery_latency_seconds", quantile);
     let sync = |quantile| of("signalbox_dispatcher_log_sync_seconds", quantile);
     Ok(vec![
-        Figure::new(SCENARIO, "received to settled at 1,000/s, p50", total(0.5)?, "ms")
+        Figure::new(SCENARIO, "due at the producer to arrived at the sink, p50", arrived("p50")?, "ms")
             .at_most(1.0)
-            .beside("sync of the log", sync(0.5)?),
-        Figure::new(SCENARIO, "received to settled at 1,000/s, p99", total(0.99)?, "ms")
+            .beside("sync of the log alone", sync(0.5)?),
+        Figure::new(SCENARIO, "due at the producer to arrived at the sink, p99", arrived("p99")?, "ms")
             .at_most(10.0)
-            .beside("sync of the log", sync(0.99)?),
-        Figure::new(SCENARIO, "request to 202 at 1,000/s, p50", loaded.latency_ms.p50, "ms"),
-        Figure::new(SCENARIO, "request to 202 at 1,000/s, p99", loaded.latency_ms.p99, "ms"),
+            .beside("sync of the log alone", sync(0.99)?),
+        Figure::new(SCENARIO, "received to settled by the shard's histogram, p99", settled(0.99)?, "ms"),
+        Figure::new(SCENARIO, "due to 202, p50", loaded.latency_ms.p50, "ms"),
+        Figure::new(SCENARIO, "due to 202, p99", loaded.latency_ms.p99, "ms"),
     ])
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::raw::bare;
 use crate::figure::Figure;
@@ -25,7 +25,7 @@ pub(super) async fn ingest(lab: &Lab, seconds: u64, flags: &[&str]) -> Result<In
     let (metrics, cpu) = (shard.metrics().await?, shard.process.cpu()?);
     let loaded = lab.full_speed(&shard.listen, seconds, flags).await?;
     let cpu_us = each(shard.process.cpu_since(cpu)?, loaded.accepted);
-    ensure!(loaded.accepted == loaded.sent, "not everything was accepted: {loaded:?}");
+    loaded.whole(lab)?;
     let after = shard.metrics().await?;
     let since = |name| after.sum(name, "") - metrics.sum(name, "");
     let group =
@@ -81,7 +81,7 @@ pub(super) async fn ack_latency(lab: &Lab) -> Result<Vec<Figure>> {
     let flags = ["--rate", &rate, "--duration", &seconds, "--keys", "10000", "--connections", &connections];
     let before = shard.metrics().await?;
     let loaded = lab.load(&shard.listen, &flags).await?;
-    ensure!(loaded.accepted == loaded.sent, "not everything was accepted: {loaded:?}");
+    loaded.whole(lab)?;
     let after = shard.metrics().await?;
     drop(shard);
     // The disk by itself, with as much at once as the shard wrote.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::Value;
 
 use crate::figure::Figure;
@@ -57,7 +57,7 @@ async fn nine_sinks(lab: &Lab, tenth: &[&str]) -> Result<Nine> {
     let flags = ["--rate", "0", "--count", &count, "--keys", "10000", "--connections", &connections];
     let (start, cpu) = (Instant::now(), shard.process.cpu()?);
     let loaded = lab.load(&shard.listen, &flags).await?;
-    ensure!(loaded.accepted == events, "not everything was accepted: {loaded:?}");
+    loaded.whole(lab)?;
     shard.drained(&names).await?;
     let rate = f64::from(u32::try_from(events * 9)?) / start.elapsed().as_secs_f64();
     Ok(Nine { rate, cpu_us: each(shard.process.cpu_since(cpu)?, events) })
@@ -76,7 +76,7 @@ pub(super) async fn retry_storm(lab: &Lab) -> Result<Vec<Figure>> {
     let cpu = shard.process.cpu()?;
     let flags = ["--rate", OFFERED, "--duration", &duration, "--keys", "10000"];
     let loaded = lab.load(&shard.listen, &flags).await?;
-    ensure!(loaded.accepted == loaded.sent, "not everything was accepted: {loaded:?}");
+    loaded.whole(lab)?;
     let attempts = shard.metrics().await?.sum("signalbox_dispatcher_attempts_total", "");
     let offered = f64::from(u32::try_from(loaded.accepted * 3)?);
     tokio::time::sleep(Duration::from_secs(2)).await;
