@@ -168,6 +168,19 @@ fn a_position_is_never_used_twice_even_when_the_log_was_emptied<M: Medium>() {
     }
 }
 
+fn a_position_is_never_used_twice_even_when_the_newest_event_was_settled_before_an_older_one<M: Medium>() {
+    let medium = M::default();
+    let log = medium.open(&["a", "b"]);
+    log.append(&records(0..4)).unwrap();
+    let entries = all_unsettled(&*log, 0, 10);
+    log.settle(&[(0, entries[3]), (1, entries[3])]).unwrap();
+    drop(log);
+    let log = medium.open(&["a", "b"]);
+    assert_eq!(log.end(), 4);
+    assert_eq!(log.append(&records(4..5)).unwrap(), 4);
+    assert_eq!(positions(&all_unsettled(&*log, 1, 10)), [0, 1, 2, 4]);
+}
+
 fn a_new_sink_starts_at_the_end_and_a_removed_one_lets_go<M: Medium>() {
     let medium = M::default();
     let log = medium.open(&["a", "b"]);
@@ -250,6 +263,7 @@ macro_rules! suite {
             check!(settling_twice_is_settling_once);
             check!(a_restart_finds_what_was_left_and_counts_it);
             check!(a_position_is_never_used_twice_even_when_the_log_was_emptied);
+            check!(a_position_is_never_used_twice_even_when_the_newest_event_was_settled_before_an_older_one);
             check!(a_new_sink_starts_at_the_end_and_a_removed_one_lets_go);
             check!(a_long_settled_stretch_is_skipped);
 

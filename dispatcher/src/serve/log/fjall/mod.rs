@@ -37,6 +37,9 @@ const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
 /// How many index entries are read at once when skipping what is settled.
 const SKIP_BATCH: usize = 1024;
 
+/// Where the keyspace of sinks keeps the end of the log. No sink is called so.
+const END: &str = "";
+
 /// Table files that are kept open.
 const OPEN_FILES: usize = 128;
 
@@ -148,6 +151,10 @@ impl ShardLog for FjallLog {
                         }
                     }
                     Settled::Everywhere => {
+                        // The newest event takes the end of the log along, while the cursors are still below.
+                        if entry.position + 1 == ledger.end() {
+                            batch.insert(&self.sinks, END, sink_value(0, ledger.end()));
+                        }
                         let others: Vec<SinkId> = (0..self.known.len()).filter(|&other| other != sink).collect();
                         self.forget(&mut batch, entry.position, &others);
                     }

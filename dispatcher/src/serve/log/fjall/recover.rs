@@ -11,7 +11,7 @@ use fjall::{OwnedWriteBatch as WriteBatch, PersistMode};
 use super::super::ledger::Ledger;
 use super::super::{LogError, Position};
 use super::layout::{entry, mark_key, marked, position, sink, sink_value};
-use super::{FjallLog, store};
+use super::{END, FjallLog, store};
 
 /// Most removals in one batch: bounds the memory of a long clean-up.
 const CLEANUP_BATCH: usize = 10_000;
@@ -25,9 +25,10 @@ impl FjallLog {
             let name = String::from_utf8(name.to_vec()).map_err(|_| LogError::Foreign("a sink without a name"))?;
             stored.insert(name, sink(&value)?);
         }
+        let known_end = stored.remove(END).map(|(_, end)| end);
         let last = self.index.last_key_value().map(|guard| guard.key().map_err(store)).transpose()?;
         let last = last.map(|key| position(&key)).transpose()?;
-        let end = stored.values().map(|&(_, cursor)| cursor).chain(last.map(|p| p + 1)).max().unwrap_or(0);
+        let end = stored.values().map(|&(_, cursor)| cursor).chain(last.map(|p| p + 1)).chain(known_end).max().unwrap_or(0);
         let oldest = stored.values().map(|&(_, cursor)| cursor).min().unwrap_or(end);
 
         let mut next_number = stored.values().map(|&(number, _)| number + 1).max().unwrap_or(0);
