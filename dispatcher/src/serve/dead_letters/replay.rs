@@ -29,7 +29,7 @@ use crate::serve::clock;
 use crate::serve::log::{NewRecord, OVERHEAD_BYTES, ShardLog};
 use crate::serve::metrics::Metrics;
 use crate::serve::shutdown::Phase;
-use crate::serve::writer::Writer;
+use crate::serve::writer::{NotStored, Writer};
 
 /// Steps in a second, unless they get too large. Each is one append and one removal.
 const STEPS: u32 = 10;
@@ -308,9 +308,13 @@ impl Replayer {
         let Some(running) = next.running_mut().filter(|running| running.id == replay.id) else { return Ok(false) };
         running.replayed += replayed;
         running.failed += step.failed;
-        if !records.is_empty() && self.writer.append(records).await.is_err() {
-            // The log has failed or is closed: the process is ending.
-            return Ok(false);
+        if !records.is_empty() {
+            match self.writer.append(records).await {
+                Ok(()) => {}
+                Err(e @ NotStored::Full) => return Err(e.to_string()),
+                // The log has failed or is closed: the process is ending.
+                Err(NotStored::Ended(_)) => return Ok(false),
+            }
         }
         for key in &keys {
             self.metrics.replayed(&key.sink);

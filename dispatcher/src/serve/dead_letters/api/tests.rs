@@ -77,7 +77,7 @@ impl Shard {
         let letters = DeadLetters::open(kept.path(), ROOM).ok()?;
         let log = Arc::new(MemoryLog::open(&kept.log, &names));
         let metrics = Metrics::new(&names);
-        let (writer, _) = Writer::start(log.clone(), metrics.clone()).unwrap();
+        let (writer, _) = Writer::start(log.clone(), metrics.clone(), Duration::ZERO).unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         let config = Arc::new(config(&["a", "b"]));
         let desk = Desk::open(letters.clone(), config, log.clone(), writer, phases, metrics.clone()).unwrap();
