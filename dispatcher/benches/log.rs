@@ -61,7 +61,7 @@ fn append(log: &mut Bench, group: usize, groups: usize, record: &Bytes, figures:
         figures.latencies.push(started.elapsed());
         log.settle().unwrap();
     }
-    figures.cpu += cpu() - before;
+    figures.cpu += cpu().saturating_sub(before);
     figures.events += group * groups;
 }
 
@@ -79,7 +79,7 @@ fn raw(file: &std::fs::File, at: &mut u64, group: usize, groups: usize, figures:
         figures.latencies.push(started.elapsed());
         *at += bytes.len() as u64;
     }
-    figures.cpu += cpu() - before;
+    figures.cpu += cpu().saturating_sub(before);
     figures.events += group * groups;
 }
 

@@ -105,7 +105,7 @@ impl Memory {
         let disk = self.disk();
         let names = match cut {
             Cut::All => &disk.files,
-            _ if draw() % 2 == 0 => &disk.files,
+            _ if draw().is_multiple_of(2) => &disk.files,
             _ => &disk.durable_names,
         };
         let mut after = Disk::default();
@@ -114,15 +114,14 @@ impl Memory {
             let mut left = bytes.durable.clone();
             for (offset, written) in &bytes.writes {
                 match cut {
-                    Cut::Nothing => {}
                     Cut::All => put(&mut left, *offset, written),
-                    Cut::Writes if draw() % 2 == 0 => put(&mut left, *offset, written),
-                    Cut::Writes => {}
+                    Cut::Writes if draw().is_multiple_of(2) => put(&mut left, *offset, written),
+                    Cut::Nothing | Cut::Writes => {}
                     Cut::Sectors => {
                         let mut at = 0;
                         while at < written.len() {
                             let part = (SECTOR - (offset + at) % SECTOR).min(written.len() - at);
-                            if draw() % 2 == 0 {
+                            if draw().is_multiple_of(2) {
                                 put(&mut left, offset + at, &written[at..at + part]);
                             }
                             at += part;

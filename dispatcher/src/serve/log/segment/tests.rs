@@ -142,16 +142,13 @@ fn live(seed: u64) {
             0..8 => {
                 let group = records(&mut random, 6);
                 let first = log.end();
-                match log.append(&group) {
-                    Ok(position) => {
-                        assert_eq!(position, first);
-                        promises.synced();
-                        promises.stored(first, group);
-                    }
-                    Err(_) => {
-                        failed = true;
-                        torn = Some(group);
-                    }
+                if let Ok(position) = log.append(&group) {
+                    assert_eq!(position, first);
+                    promises.synced();
+                    promises.stored(first, group);
+                } else {
+                    failed = true;
+                    torn = Some(group);
                 }
             }
             8..15 => {
@@ -191,7 +188,7 @@ fn live(seed: u64) {
 #[test]
 fn whatever_a_power_cut_leaves_nothing_acknowledged_is_lost_or_out_of_order() {
     let base = std::env::var("SIGNALBOX_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    let seeds = base.map_or(0..3_000, |seed| seed..seed + 1);
+    let seeds = base.map_or(0..2_000, |seed| seed..seed + 1);
     for seed in seeds {
         if let Err(panic) = std::panic::catch_unwind(|| live(seed)) {
             println!("SIGNALBOX_SEED={seed} shows it again");
@@ -321,6 +318,7 @@ fn a_sink_that_is_stuck_on_a_few_events_does_not_hold_on_to_every_segment() {
             log.settle(&[(0, entry)]).unwrap();
         }
         if round % 500 == 499 {
+            log.sync().unwrap();
             drop(log);
             log = open(&disk.cut(Cut::Nothing, || 0));
             assert_eq!(log.stats().unwrap().sinks, [0, stuck.len() as u64]);
@@ -344,16 +342,17 @@ fn a_full_disk_refuses_events_until_deliveries_have_made_room() {
     disk.room(Some(10 * 4096));
     let mut random = Random(7);
     let mut stored = 0_u64;
-    loop {
-        match log.append(&[record(&mut random)]) {
+    let refused = loop {
+        let group = [record(&mut random)];
+        match log.append(&group) {
             Ok(_) => stored += 1,
-            Err(LogError::Full) => break,
+            Err(LogError::Full) => break group,
             Err(other) => panic!("{other}"),
         }
         assert!(stored < 10_000, "it is never full");
-    }
+    };
     assert_eq!(log.end(), stored);
-    assert!(matches!(log.append(&[record(&mut random)]), Err(LogError::Full)));
+    assert!(matches!(log.append(&refused), Err(LogError::Full)));
     drain(&log);
     for _ in 0..50 {
         log.append(&[record(&mut random)]).unwrap();
@@ -379,13 +378,23 @@ fn a_group_costs_one_sync_and_settlements_none() {
 #[test]
 fn identities_are_found_again_with_the_latest_last() {
     let disk = Memory::default();
-    let (log, stored) = filled(&disk, 30);
-    let expected: Vec<_> = stored.values().map(|new| (new.accepted_at_us, new.identity)).collect();
-    assert_eq!(log.identities(i64::MAX).unwrap(), expected);
+    let open = || SegmentLog::open_in(std::sync::Arc::new(disk.clone()), &names(), 16 * 1024, false).unwrap();
+    let mut log = open();
+    let mut random = Random(5);
+    let mut stored = Vec::new();
+    for _ in 0..100 {
+        let new = record(&mut random);
+        stored.push((new.accepted_at_us, new.identity));
+        log.append(&[new]).unwrap();
+        if stored.len() == 50 {
+            assert_eq!(log.identities(i64::MAX).unwrap(), stored, "all, as all is waited for");
+        }
+    }
     drain(&log);
     drop(log);
-    let found = open(&disk).identities(i64::MAX).unwrap();
-    assert!(!found.is_empty() && expected.ends_with(&found), "what was trimmed lately is still known");
+    log = open();
+    let found = log.identities(i64::MAX).unwrap();
+    assert!(found.len() > 20 && stored.ends_with(&found), "{} of 100 are still known", found.len());
 }
 
 #[test]
