@@ -291,8 +291,8 @@ macro_rules! suite {
 }
 
 suite!(memory, Memory, 64);
-suite!(segment, Segments, 4);
-suite!(tiny_segments, TinySegments, 256);
+suite!(segment, Segments, 2);
+suite!(tiny_segments, TinySegments, 128);
 suite!(fjall, Directory, 8);
 
 fn is_refused_with_a_sentence_that_names<L>(dir: &std::path::Path, second: Result<L, LogError>) {

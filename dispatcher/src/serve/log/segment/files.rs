@@ -38,6 +38,9 @@ pub(super) trait Directory: Send + Sync + 'static {
 
     /// Makes what was created and removed durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Bytes that are free for this process.
+    fn room(&self) -> io::Result<u64>;
 }
 
 /// A directory of the file system.
@@ -68,6 +71,11 @@ impl Directory for Real {
 
     fn sync(&self) -> io::Result<()> {
         std::fs::File::open(&self.0)?.sync_all()
+    }
+
+    fn room(&self) -> io::Result<u64> {
+        let figures = rustix::fs::statvfs(&self.0)?;
+        Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
     }
 }
 

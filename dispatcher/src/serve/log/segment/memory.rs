@@ -191,6 +191,10 @@ impl Directory for Memory {
         disk.durable_names = disk.files.clone();
         Ok(())
     }
+
+    fn room(&self) -> io::Result<u64> {
+        Ok(self.disk().room.map_or(u64::MAX, |room| room as u64))
+    }
 }
 
 impl File for Open {

@@ -85,21 +85,24 @@ impl Pool {
 
     /// Takes files back. Nothing in them is needed any more.
     pub(super) fn give(&self, segments: Vec<Arc<Segment>>) -> io::Result<()> {
-        let mut removed = false;
+        let mut surplus = Vec::new();
         for segment in segments {
             segment.retire();
-            let mut ready = self.ready();
-            if segment.size == self.size && ready.spares.len() < READY {
-                let (name, file) = (segment.name.clone(), segment.file.clone());
-                // To the back of the line: what was read last is overwritten last.
-                ready.spares.insert(0, Spare { name, file, size: self.size });
-            } else {
-                drop(ready);
-                self.directory.remove(&segment.name)?;
-                removed = true;
+            if segment.size != self.size {
+                surplus.push(segment.name.clone());
+                continue;
             }
+            let (name, file) = (segment.name.clone(), segment.file.clone());
+            let mut ready = self.ready();
+            // To the back of the line: what was written last is overwritten last.
+            ready.spares.insert(0, Spare { name, file, size: self.size });
+            let kept = ready.spares.len().min(READY);
+            surplus.extend(ready.spares.drain(kept..).map(|spare| spare.name));
         }
-        if removed {
+        for name in &surplus {
+            self.directory.remove(name)?;
+        }
+        if !surplus.is_empty() {
             self.directory.sync()?;
             self.ready().full_since = None;
         }
@@ -159,6 +162,11 @@ impl Pool {
             ready.next_name += 1;
             format!("{:08}{SUFFIX}", ready.next_name - 1)
         };
+        // Others write to this disk too. They are not to find it full because a segment was tried in vain.
+        if self.directory.room()? < u64::from(size) + u64::from(self.size / 4) {
+            self.ready().full_since = Some(Instant::now());
+            return Err(ErrorKind::StorageFull.into());
+        }
         let filled = self.directory.create(&name).and_then(|file| {
             let zeros = vec![0; CHUNK.min(size as usize)];
             let mut at = 0;
