@@ -75,6 +75,15 @@ struct Step {
     failed: u64,
 }
 
+/// What came of a step.
+enum Moved {
+    Yes,
+    /// Nothing was stored: the reason. It is worth trying again.
+    Later(String),
+    /// The replay is not wanted any more, or the log has ended.
+    Never,
+}
+
 impl Step {
     /// What it will take in the log.
     fn bytes(&self) -> u64 {
@@ -186,14 +195,10 @@ impl Replayer {
         loop {
             let step = match self.next_step(&replay, after.clone()).await {
                 Ok(step) => step,
-                Err(e) => {
-                    tracing::error!(replay = replay.id, "{e}: the replay goes on after the next start");
-                    self.wait_for(&replay, Some(e.to_string())).await;
-                    return;
-                }
+                Err(e) => return self.stuck(&replay, e.to_string()).await,
             };
             let Some(step) = step else { break };
-            after = Some(step.after.clone());
+            let through = step.after.clone();
             tokio::time::sleep_until(next_step).await;
             if !self.room(&replay, &step).await {
                 return;
@@ -201,13 +206,13 @@ impl Replayer {
             let letters = u32::try_from(step.letters.len()).unwrap_or(u32::MAX);
             next_step = Instant::now() + Duration::from_secs(1) * letters / replay.rate.max(1);
             match self.step(&replay, step).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(e) => {
-                    tracing::error!(replay = replay.id, "{e}: the replay goes on after the next start");
-                    self.wait_for(&replay, Some(e)).await;
-                    return;
+                Ok(Moved::Yes) => after = Some(through),
+                Ok(Moved::Later(why)) => {
+                    self.wait_for(&replay, Some(why)).await;
+                    tokio::time::sleep(WAIT).await;
                 }
+                Ok(Moved::Never) => return,
+                Err(e) => return self.stuck(&replay, e).await,
             }
         }
         let mut replays = self.replays.lock().await;
@@ -279,14 +284,19 @@ impl Replayer {
         }
     }
 
+    async fn stuck(&self, replay: &Replay, why: String) {
+        tracing::error!(replay = replay.id, "{why}: the replay goes on after the next start");
+        self.wait_for(replay, Some(why)).await;
+    }
+
     async fn wait_for(&self, replay: &Replay, why: Option<String>) {
         if let Some(running) = self.replays.lock().await.running_mut().filter(|running| running.id == replay.id) {
             running.waiting_for = why;
         }
     }
 
-    /// Appends letters to the log, then removes them. False when it is not wanted any more, or the log has ended.
-    async fn step(&self, replay: &Replay, step: Step) -> Result<bool, String> {
+    /// Appends letters to the log, then removes them.
+    async fn step(&self, replay: &Replay, step: Step) -> Result<Moved, String> {
         let mut records = Vec::with_capacity(step.letters.len());
         let mut keys = Vec::with_capacity(step.letters.len());
         for (key, head, record) in step.letters {
@@ -305,15 +315,18 @@ impl Replayer {
         // steps.
         let mut replays = self.replays.lock().await;
         let mut next = replays.clone();
-        let Some(running) = next.running_mut().filter(|running| running.id == replay.id) else { return Ok(false) };
+        let Some(running) = next.running_mut().filter(|running| running.id == replay.id) else {
+            return Ok(Moved::Never);
+        };
         running.replayed += replayed;
         running.failed += step.failed;
+        running.waiting_for = None;
         if !records.is_empty() {
             match self.writer.append(records).await {
                 Ok(()) => {}
-                Err(e @ NotStored::Full) => return Err(e.to_string()),
+                Err(e @ NotStored::Full) => return Ok(Moved::Later(format!("room on the disk ({e})"))),
                 // The log has failed or is closed: the process is ending.
-                Err(NotStored::Ended(_)) => return Ok(false),
+                Err(NotStored::Ended(_)) => return Ok(Moved::Never),
             }
         }
         for key in &keys {
@@ -321,6 +334,6 @@ impl Replayer {
         }
         self.note(&next, keys).await.map_err(|e| e.to_string())?;
         *replays = next;
-        Ok(true)
+        Ok(Moved::Yes)
     }
 }

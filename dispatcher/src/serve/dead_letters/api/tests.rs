@@ -331,6 +331,21 @@ async fn a_replay_waits_for_room_and_can_be_cancelled() {
 }
 
 #[tokio::test]
+async fn a_replay_waits_while_the_disk_is_full_and_goes_on_when_it_is_not() {
+    let kept = Kept::new();
+    let shard = Shard::start(&kept);
+    shard.bury("a", 0..20).await;
+    kept.log.fill(true);
+    shard.ask("POST", "/replay").await;
+    let waiting = shard.replay("a replay that waits", |replay| replay["waitingFor"].is_string()).await;
+    assert!(waiting["waitingFor"].as_str().unwrap().contains("room on the disk"), "{waiting}");
+    assert_eq!((&waiting["replayed"], shard.letters.totals().letters()), (&json!(0), 20));
+    kept.log.fill(false);
+    let done = shard.replay("the end", is("Done")).await;
+    assert_eq!((&done["replayed"], &done["waitingFor"], shard.appended().len()), (&json!(20), &Value::Null, 20));
+}
+
+#[tokio::test]
 async fn what_dies_again_during_a_replay_is_not_replayed_by_it() {
     let kept = Kept::new();
     let shard = Shard::start(&kept);
