@@ -160,7 +160,7 @@ async fn damaged_events_are_reported_and_all_others_are_saved_in_order() {
     // Not the last ones: damage there cannot be told from what a power cut leaves.
     let damaged: BTreeSet<u64> = (0..5).map(|_| draw(&mut state, EVENTS - 20)).collect();
     for &id in &damaged {
-        damage(&shard.home.path().join("data"), payload(id).as_bytes());
+        damage(&shard.home.path().join("data/log"), payload(id).as_bytes());
     }
     shard.restart().await;
     sink.behave(&json!({})).await;

@@ -33,9 +33,10 @@ pub(super) struct Spelling {
     batched: bool,
     uri: Uri,
     headers: HeaderMap,
-    source: String,
     keys: u64,
     data: Bytes,
+    /// The beginning and the end of every event as JSON.
+    json: (String, String),
 }
 
 impl Spelling {
@@ -68,8 +69,14 @@ impl Spelling {
         }
         let path = target.path_and_query().map_or("/", |path| path.as_str());
         let uri = if http2 { target.clone() } else { path.parse()? };
-        let data = Bytes::from(vec![b'x'; size]);
-        Ok(Self { mode, batched, uri, headers, source: source.to_owned(), keys, data })
+        let data = "x".repeat(size);
+        let begin = format!(
+            r#"{{"specversion":"1.0","type":"{EVENT_TYPE}","source":{},"datacontenttype":"text/plain""#,
+            serde_json::to_string(source)?
+        );
+        // The data is all x: nothing in it needs escaping.
+        let json = (begin, format!(r#","data":"{data}"}}"#));
+        Ok(Self { mode, batched, uri, headers, keys, data: Bytes::from(data), json })
     }
 
     /// The request with these events. Without batches, `indices` is one.
@@ -108,16 +115,14 @@ impl Spelling {
         Ok(request)
     }
 
-    fn json(&self, out: &mut String, index: u64, intended_us: i64) -> anyhow::Result<()> {
-        let source = serde_json::to_string(&self.source)?;
-        write!(out, r#"{{"specversion":"1.0","id":"{index}","type":"{EVENT_TYPE}","source":{source}"#)?;
-        write!(out, r#","intendedtime":"{intended_us}","datacontenttype":"text/plain""#)?;
+    fn json(&self, out: &mut String, index: u64, intended_us: i64) -> std::fmt::Result {
+        out.push_str(&self.json.0);
+        write!(out, r#","id":"{index}","intendedtime":"{intended_us}""#)?;
         if self.keys > 0 {
             let (key, sequence) = (index % self.keys, index / self.keys);
             write!(out, r#","partitionkey":"key-{key}","sequence":"{sequence}""#)?;
         }
-        // The data is all x: nothing in it needs escaping.
-        write!(out, r#","data":"{}"}}"#, str::from_utf8(&self.data)?)?;
+        out.push_str(&self.json.1);
         Ok(())
     }
 }

@@ -124,8 +124,10 @@ pub struct Found {
 /// What a trial of `objective` shows.
 pub(super) fn judge(objective: Objective, report: &Report) -> Verdict {
     let slow = report.ended_early || objective.of(report) > objective.ms;
-    // A lag of a fifth of the objective is too much of it to blame the target for.
-    let own = report.generator.lag_ms.p99 > objective.ms / 5.0;
+    // A lag of a fifth of the objective is too much of it to blame the target for, unless it is little beside what
+    // the target took.
+    let lag = report.generator.lag_ms.p99;
+    let own = lag > objective.ms / 5.0 && lag > objective.of(report) / 4.0;
     if report.not_accepted > 0 || !report.rejected.is_empty() || !report.errors.is_empty() {
         Verdict::Errors
     } else if !slow && report.latency_ms.samples > 0 {
@@ -296,7 +298,9 @@ mod tests {
         assert_eq!(judge("p99=5ms".parse().unwrap(), &report), Verdict::Good);
         report.generator.connections_busy = 0.99;
         assert_eq!(judge(objective, &report), Verdict::Connections);
-        report.generator.lag_ms.p99 = 1.0;
+        report.generator.lag_ms.p99 = 0.5;
+        assert_eq!(judge(objective, &report), Verdict::Connections, "most of the time was the target's");
+        report.generator.lag_ms.p99 = 2.0;
         assert_eq!(judge(objective, &report), Verdict::Generator);
         report.latency_ms.p99 = 1.9;
         assert_eq!(judge(objective, &report), Verdict::Good, "late or not, it has kept the objective");

@@ -298,14 +298,14 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::{Lanes, Next, Setback, WINDOW};
-    use crate::serve::log::Entry;
+    use crate::serve::log::{Entry, SinkSet};
     use proptest::prelude::*;
     use signalbox_contract::Ordering;
     use std::collections::HashMap;
     use std::time::{Duration, Instant};
 
     fn entry(position: u64, key: Option<u64>) -> Entry {
-        Entry { position, accepted_at_us: 0, key, bytes: 100 }
+        Entry { position, accepted_at_us: 0, key, bytes: 100, skip: SinkSet::default() }
     }
 
     fn fail(lanes: &mut Lanes, entry: &Entry, now: Instant, wait: Duration) -> u32 {

@@ -53,7 +53,7 @@ use client::Client;
 use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
 use ingest::Ingest;
-use log::{FjallLog, ShardLog};
+use log::{SegmentLog, ShardLog};
 use metrics::Metrics;
 use report::{Health, Reporter};
 use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, LEAVE_TIME, Phase, Signals};
@@ -62,6 +62,8 @@ use writer::Writer;
 pub use config::ConfigError;
 pub use dead_letters::StoreError;
 pub use log::LogError;
+#[doc(hidden)]
+pub use log::bench;
 
 /// What `dispatcher serve` is told on the command line.
 #[derive(Clone, Debug)]
@@ -118,7 +120,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let limit = config.dead_letter_limit_bytes;
     let opening = tokio::task::spawn_blocking(move || -> anyhow::Result<(Arc<dyn ShardLog>, DeadLetters)> {
         // The log first: it makes sure that nobody else is using the directory.
-        let log = FjallLog::open(&dir, &names)?;
+        let log = SegmentLog::open(&dir, &names)?;
         Ok((Arc::new(log), DeadLetters::open(&dir, limit)?))
     });
     let (log, dead_letters) = tokio::select! {
@@ -129,7 +131,9 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         }
     };
     let stats = log.stats()?;
-    let (writer, writer_thread) = Writer::start(log.clone(), metrics.clone()).context("no thread for the log")?;
+    let window = Duration::from_millis(config.duplicate_window_ms);
+    let (writer, writer_thread) =
+        Writer::start(log.clone(), metrics.clone(), window).context("no thread for the log")?;
     // Set once, here.
     let _ = admin.store.set((log.clone(), writer.clone()));
     let desk =

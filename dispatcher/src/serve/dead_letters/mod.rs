@@ -27,6 +27,7 @@
 
 mod api;
 mod filter;
+mod headroom;
 mod keeper;
 mod letter;
 mod replay;

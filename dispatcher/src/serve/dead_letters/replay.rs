@@ -19,16 +19,17 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
 use super::filter::Filter;
+use super::headroom::{all_but, configured, full};
 use super::letter::{LetterHead, LetterKey};
 use super::replays::{Replay, Replays, State};
 use super::store::Store;
 use super::{DeadLetters, StoreError};
 use crate::event;
 use crate::serve::clock;
-use crate::serve::log::{LogStats, NewRecord, OVERHEAD_BYTES, ShardLog, SinkSet};
+use crate::serve::log::{NewRecord, OVERHEAD_BYTES, ShardLog};
 use crate::serve::metrics::Metrics;
 use crate::serve::shutdown::Phase;
-use crate::serve::writer::Writer;
+use crate::serve::writer::{NotStored, Writer};
 
 /// Steps in a second, unless they get too large. Each is one append and one removal.
 const STEPS: u32 = 10;
@@ -72,6 +73,15 @@ struct Step {
     after: LetterKey,
     letters: Vec<(LetterKey, LetterHead, Bytes)>,
     failed: u64,
+}
+
+/// What came of a step.
+enum Moved {
+    Yes,
+    /// Nothing was stored: the reason. It is worth trying again.
+    Later(String),
+    /// The replay is not wanted any more, or the log has ended.
+    Never,
 }
 
 impl Step {
@@ -185,14 +195,10 @@ impl Replayer {
         loop {
             let step = match self.next_step(&replay, after.clone()).await {
                 Ok(step) => step,
-                Err(e) => {
-                    tracing::error!(replay = replay.id, "{e}: the replay goes on after the next start");
-                    self.wait_for(&replay, Some(e.to_string())).await;
-                    return;
-                }
+                Err(e) => return self.stuck(&replay, e.to_string()).await,
             };
             let Some(step) = step else { break };
-            after = Some(step.after.clone());
+            let through = step.after.clone();
             tokio::time::sleep_until(next_step).await;
             if !self.room(&replay, &step).await {
                 return;
@@ -200,13 +206,13 @@ impl Replayer {
             let letters = u32::try_from(step.letters.len()).unwrap_or(u32::MAX);
             next_step = Instant::now() + Duration::from_secs(1) * letters / replay.rate.max(1);
             match self.step(&replay, step).await {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(e) => {
-                    tracing::error!(replay = replay.id, "{e}: the replay goes on after the next start");
-                    self.wait_for(&replay, Some(e)).await;
-                    return;
+                Ok(Moved::Yes) => after = Some(through),
+                Ok(Moved::Later(why)) => {
+                    self.wait_for(&replay, Some(why)).await;
+                    tokio::time::sleep(WAIT).await;
                 }
+                Ok(Moved::Never) => return,
+                Err(e) => return self.stuck(&replay, e).await,
             }
         }
         let mut replays = self.replays.lock().await;
@@ -278,14 +284,19 @@ impl Replayer {
         }
     }
 
+    async fn stuck(&self, replay: &Replay, why: String) {
+        tracing::error!(replay = replay.id, "{why}: the replay goes on after the next start");
+        self.wait_for(replay, Some(why)).await;
+    }
+
     async fn wait_for(&self, replay: &Replay, why: Option<String>) {
         if let Some(running) = self.replays.lock().await.running_mut().filter(|running| running.id == replay.id) {
             running.waiting_for = why;
         }
     }
 
-    /// Appends letters to the log, then removes them. False when it is not wanted any more, or the log has ended.
-    async fn step(&self, replay: &Replay, step: Step) -> Result<bool, String> {
+    /// Appends letters to the log, then removes them.
+    async fn step(&self, replay: &Replay, step: Step) -> Result<Moved, String> {
         let mut records = Vec::with_capacity(step.letters.len());
         let mut keys = Vec::with_capacity(step.letters.len());
         for (key, head, record) in step.letters {
@@ -304,94 +315,25 @@ impl Replayer {
         // steps.
         let mut replays = self.replays.lock().await;
         let mut next = replays.clone();
-        let Some(running) = next.running_mut().filter(|running| running.id == replay.id) else { return Ok(false) };
+        let Some(running) = next.running_mut().filter(|running| running.id == replay.id) else {
+            return Ok(Moved::Never);
+        };
         running.replayed += replayed;
         running.failed += step.failed;
-        if !records.is_empty() && self.writer.append(records).await.is_err() {
-            // The log has failed or is closed: the process is ending.
-            return Ok(false);
+        running.waiting_for = None;
+        if !records.is_empty() {
+            match self.writer.append(records).await {
+                Ok(()) => {}
+                Err(e @ NotStored::Full) => return Ok(Moved::Later(format!("room on the disk ({e})"))),
+                // The log has failed or is closed: the process is ending.
+                Err(NotStored::Ended(_)) => return Ok(Moved::Never),
+            }
         }
         for key in &keys {
             self.metrics.replayed(&key.sink);
         }
         self.note(&next, keys).await.map_err(|e| e.to_string())?;
         *replays = next;
-        Ok(true)
-    }
-}
-
-fn configured(config: &ShardConfig, sink: &str) -> bool {
-    config.sinks.iter().any(|configured| configured.name == sink)
-}
-
-/// All sinks but this one.
-fn all_but(config: &ShardConfig, sink: &str) -> SinkSet {
-    let others = config.sinks.iter().enumerate().filter(|(_, other)| other.name != sink);
-    others.fold(SinkSet::default(), |set, (id, _)| set.with(id))
-}
-
-/// Why so many events have to wait, if they have to: half of each limit is for producers. What alone is above that
-/// goes into an empty backlog.
-fn full(config: &ShardConfig, stats: &LogStats, events: u64, bytes: u64, now_us: i64) -> Option<String> {
-    if stats.events == 0 {
-        return None;
-    }
-    let age = stats.oldest_accepted_at_us.map_or(Duration::ZERO, |at| clock::since(at, now_us));
-    let over = |limit: Option<u64>, value: u64| limit.is_some_and(|limit| value > limit / 2);
-    let what = if over(Some(config.backlog_limit_bytes), stats.bytes.saturating_add(bytes)) {
-        "bytes"
-    } else if over(config.backlog_limit_events, stats.events.saturating_add(events)) {
-        "events"
-    } else if over(config.backlog_limit_age_ms, u64::try_from(age.as_millis()).unwrap_or(u64::MAX)) {
-        "age"
-    } else {
-        return None;
-    };
-    Some(format!("the backlog to be below half of its limit of {what}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{all_but, full};
-    use crate::serve::log::LogStats;
-    use signalbox_contract::ShardConfig;
-
-    fn config() -> ShardConfig {
-        let sink = |name| {
-            serde_json::json!({"name": name, "uri": "http://a/", "timeoutMs": 1, "maxConcurrency": 1,
-                "retry": {"initialBackoffMs": 1, "maxBackoffMs": 1}})
-        };
-        serde_json::from_value(serde_json::json!({
-            "fleet": "f", "region": "r", "sinks": [sink("a"), sink("b"), sink("c")],
-            "backlogLimitBytes": 100, "backlogLimitEvents": 10, "backlogLimitAgeMs": 1000, "maxEventBytes": 10
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn a_letter_goes_back_to_its_own_sink_alone() {
-        let skip = all_but(&config(), "b");
-        assert_eq!(skip.iter().collect::<Vec<_>>(), [0, 2]);
-    }
-
-    #[test]
-    fn half_of_each_limit_is_for_producers() {
-        let stats = LogStats { events: 4, bytes: 45, oldest_accepted_at_us: Some(0), sinks: vec![] };
-        assert_eq!(full(&config(), &stats, 1, 5, 500_000), None);
-        // A clock that was set back makes no age.
-        assert_eq!(full(&config(), &stats, 1, 5, i64::MIN), None);
-        for (word, stats, now_us) in [
-            ("bytes", LogStats { bytes: 46, ..stats.clone() }, 0),
-            ("events", LogStats { events: 5, ..stats.clone() }, 0),
-            ("age", stats.clone(), i64::MAX),
-        ] {
-            let why = full(&config(), &stats, 1, 5, now_us).unwrap();
-            assert!(why.ends_with(word), "{why}");
-        }
-        let unlimited = ShardConfig { backlog_limit_events: None, backlog_limit_age_ms: None, ..config() };
-        let stats = LogStats { events: u64::MAX, ..stats };
-        assert_eq!(full(&unlimited, &stats, 1, 5, i64::MAX), None);
-        let empty = LogStats { events: 0, bytes: 0, oldest_accepted_at_us: None, sinks: vec![] };
-        assert_eq!(full(&config(), &empty, 1, 1000, 0), None, "or it would wait for ever");
+        Ok(Moved::Yes)
     }
 }

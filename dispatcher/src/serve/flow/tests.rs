@@ -8,7 +8,7 @@ use signalbox_contract::{BreakerPhase, Ordering, RetryConfig, SinkConfig};
 
 use super::{Flow, Sent};
 use crate::serve::answer::Verdict;
-use crate::serve::log::Entry;
+use crate::serve::log::{Entry, SinkSet};
 
 fn config(max_concurrency: u32) -> SinkConfig {
     SinkConfig {
@@ -24,7 +24,7 @@ fn config(max_concurrency: u32) -> SinkConfig {
 }
 
 fn entry(position: u64, key: Option<u64>) -> Entry {
-    Entry { position, accepted_at_us: 0, key, bytes: 100 }
+    Entry { position, accepted_at_us: 0, key, bytes: 100, skip: SinkSet::default() }
 }
 
 /// What came of a simulation.

@@ -34,7 +34,7 @@ use super::filter::Filters;
 use super::log::{LogStats, NewRecord, OVERHEAD_BYTES, ShardLog, key_hash};
 use super::metrics::{Metrics, Reject};
 use super::shutdown::Phase;
-use super::writer::Writer;
+use super::writer::{NotStored, Writer};
 use crate::event::{self, Event, Refusal};
 use answer::{Rejection, reject};
 use body::Receiver;
@@ -118,7 +118,13 @@ impl Ingest {
                 self.metrics.accepted(count);
                 Ok(())
             }
-            Err(e) => Err(reject(
+            Err(NotStored::Full) => Err(reject(
+                Reject::DiskFull,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the disk of this shard is full: send the event again, to another shard or when Retry-After is over",
+            )
+            .after(RETRY_AFTER_SOON)),
+            Err(NotStored::Ended(e)) => Err(reject(
                 Reject::LogFailed,
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("{e}: send the event again, to another shard or after this one has restarted"),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::memory::{Disk, MemoryLog};
-use super::{Entry, FjallLog, LogError, NewRecord, OVERHEAD_BYTES, ShardLog, SinkSet};
+use super::{Entry, FjallLog, LogError, NewRecord, OVERHEAD_BYTES, SegmentLog, ShardLog, SinkSet};
 
 /// Something that logs are kept on and that outlives them.
 trait Medium: Default {
@@ -33,6 +33,30 @@ impl Default for Directory {
 impl Medium for Directory {
     fn open(&self, sinks: &[&str]) -> Arc<dyn ShardLog> {
         Arc::new(FjallLog::open(self.0.path(), &names(sinks)).unwrap())
+    }
+}
+
+struct Segments(tempfile::TempDir);
+
+impl Default for Segments {
+    fn default() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+impl Medium for Segments {
+    fn open(&self, sinks: &[&str]) -> Arc<dyn ShardLog> {
+        Arc::new(SegmentLog::open(self.0.path(), &names(sinks)).unwrap())
+    }
+}
+
+/// The same with segments so small that nearly every append goes on in another.
+#[derive(Default)]
+struct TinySegments(super::segment::memory::Memory);
+
+impl Medium for TinySegments {
+    fn open(&self, sinks: &[&str]) -> Arc<dyn ShardLog> {
+        Arc::new(SegmentLog::open_tiny(&self.0, &names(sinks)).unwrap())
     }
 }
 
@@ -281,15 +305,31 @@ macro_rules! suite {
 }
 
 suite!(memory, Memory, 64);
+suite!(segment, Segments, 2);
+suite!(tiny_segments, TinySegments, 128);
 suite!(fjall, Directory, 8);
+
+fn is_refused_with_a_sentence_that_names<L>(dir: &std::path::Path, second: Result<L, LogError>) {
+    match second {
+        Err(e @ LogError::Locked(_)) => assert!(e.to_string().contains(&dir.display().to_string())),
+        Err(other) => panic!("unexpected error: {other}"),
+        Ok(_) => panic!("opened twice"),
+    }
+}
 
 #[test]
 fn a_second_log_on_the_same_directory_is_refused_with_a_sentence_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
+    let _first = SegmentLog::open(dir.path(), &names(&["a"])).unwrap();
+    is_refused_with_a_sentence_that_names(dir.path(), SegmentLog::open(dir.path(), &names(&["a"])));
+    let dir = tempfile::tempdir().unwrap();
     let _first = FjallLog::open(dir.path(), &names(&["a"])).unwrap();
-    match FjallLog::open(dir.path(), &names(&["a"])) {
-        Err(e @ LogError::Locked(_)) => assert!(e.to_string().contains(&dir.path().display().to_string())),
-        Err(other) => panic!("unexpected error: {other}"),
-        Ok(_) => panic!("opened twice"),
-    }
+    is_refused_with_a_sentence_that_names(dir.path(), FjallLog::open(dir.path(), &names(&["a"])));
+}
+
+#[test]
+fn the_directory_of_an_earlier_store_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(FjallLog::open(dir.path(), &names(&["a"])).unwrap());
+    assert!(matches!(SegmentLog::open(dir.path(), &names(&["a"])), Err(LogError::Foreign(_))));
 }

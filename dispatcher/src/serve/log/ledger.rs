@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Position, SinkId};
+use super::{Position, SinkId, SinkSet};
 
 /// What a settlement changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,16 +18,28 @@ pub(super) enum Settled {
     Everywhere,
 }
 
+/// How far one sink is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Progress {
+pub(super) struct Progress {
     /// Everything below is settled.
-    cursor: Position,
+    pub(super) cursor: Position,
     /// Start and end (exclusive) of what is settled above the cursor. Never touching each other or the cursor.
-    above: BTreeMap<Position, Position>,
-    unsettled: u64,
+    pub(super) above: BTreeMap<Position, Position>,
+    /// Events that it has still to settle.
+    pub(super) unsettled: u64,
 }
 
 impl Progress {
+    /// The progress of a sink that nobody has: everything is settled there, now and later.
+    pub(super) fn nobody() -> Self {
+        Self::at(Position::MAX)
+    }
+
+    /// The progress of a sink that has settled everything below.
+    pub(super) fn at(cursor: Position) -> Self {
+        Self { cursor, ..Self::default() }
+    }
+
     fn has(&self, position: Position) -> bool {
         position < self.cursor || self.above.range(..=position).next_back().is_some_and(|(_, &end)| position < end)
     }
@@ -37,6 +49,18 @@ impl Progress {
         match self.above.range(..=from).next_back() {
             Some((_, &end)) if from < end => end,
             _ => from,
+        }
+    }
+
+    /// Passes an event that is not for this sink, if that takes no memory. If it does, the reading that comes by
+    /// later passes it: see [`Ledger::pass`].
+    fn pass_cheaply(&mut self, position: Position) {
+        if self.cursor == position {
+            self.cursor += 1;
+        } else if let Some(mut last) = self.above.last_entry()
+            && *last.get() == position
+        {
+            *last.get_mut() += 1;
         }
     }
 
@@ -117,31 +141,46 @@ impl Ledger {
         }
     }
 
-    /// An event was appended at [`Ledger::end`].
-    pub(super) fn append(&mut self, bytes: u64) {
+    /// An event was appended at [`Ledger::end`]. It is not for the sinks in `skip`.
+    pub(super) fn append(&mut self, bytes: u64, skip: SinkSet) {
+        let position = self.end;
         self.end += 1;
         self.events += 1;
         self.bytes += bytes;
-        for progress in &mut self.sinks {
-            progress.unsettled += 1;
+        for (sink, progress) in self.sinks.iter_mut().enumerate() {
+            if skip.contains(sink) {
+                progress.pass_cheaply(position);
+            } else {
+                // A sink that nobody has gets nothing: its cursor is beyond every end.
+                progress.unsettled += u64::from(progress.cursor <= position);
+            }
         }
     }
 
-    /// `sink` is done with the event at `position`.
-    pub(super) fn settle(&mut self, sink: SinkId, position: Position, bytes: u64) -> Settled {
-        let Some(progress) = self.sinks.get_mut(sink).filter(|progress| position < self.end && !progress.has(position))
+    /// `sink` is done with the event at `position`, which is not for those in `skip`.
+    pub(super) fn settle(&mut self, sink: SinkId, position: Position, bytes: u64, skip: SinkSet) -> Settled {
+        let end = self.end;
+        let Some(progress) = self
+            .sinks
+            .get_mut(sink)
+            .filter(|progress| position < end && !skip.contains(sink) && !progress.has(position))
         else {
             return Settled::Before;
         };
         progress.mark(position, position + 1);
         progress.unsettled = progress.unsettled.saturating_sub(1);
-        if self.sinks.iter().all(|progress| progress.has(position)) {
+        if self.wanted(position, skip) {
+            Settled::Here
+        } else {
             self.events = self.events.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(bytes);
             Settled::Everywhere
-        } else {
-            Settled::Here
         }
+    }
+
+    /// Whether any sink has still to settle the event at `position`, which is not for those in `skip`.
+    pub(super) fn wanted(&self, position: Position, skip: SinkSet) -> bool {
+        self.sinks.iter().enumerate().any(|(sink, progress)| !skip.contains(sink) && !progress.has(position))
     }
 
     pub(super) fn is_settled(&self, sink: SinkId, position: Position) -> bool {
@@ -179,6 +218,73 @@ impl Ledger {
         self.sinks.iter().map(|progress| progress.unsettled).collect()
     }
 
+    /// A settlement that was written earlier happens once more. `freed`: it was the last, and made so many bytes free.
+    /// False if it is known.
+    pub(super) fn replay(&mut self, sink: SinkId, position: Position, freed: Option<u64>) -> bool {
+        let end = self.end;
+        let Some(progress) = self.sinks.get_mut(sink).filter(|progress| position < end && !progress.has(position))
+        else {
+            return false;
+        };
+        progress.mark(position, position + 1);
+        progress.unsettled = progress.unsettled.saturating_sub(1);
+        if let Some(bytes) = freed {
+            self.events = self.events.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(bytes);
+        }
+        true
+    }
+
+    /// There is nothing for `sink` from `from` until `to`.
+    pub(super) fn pass(&mut self, sink: SinkId, from: Position, to: Position) {
+        if let Some(progress) = self.sinks.get_mut(sink) {
+            progress.mark(from, to);
+        }
+    }
+
+    /// How far each sink is, for what keeps it.
+    pub(super) fn sinks(&self) -> &[Progress] {
+        &self.sinks
+    }
+
+    /// The ledger that was kept.
+    pub(super) fn restored(sinks: Vec<Progress>, end: Position, events: u64, bytes: u64) -> Self {
+        Self { sinks, end, events, bytes }
+    }
+
+    /// Puts a sink in place of another, or in a new place. What it counts has to be counted anew.
+    pub(super) fn put(&mut self, sink: SinkId, progress: Progress) {
+        if self.sinks.len() <= sink {
+            self.sinks.resize_with(sink + 1, Progress::nobody);
+        }
+        if let Some(place) = self.sinks.get_mut(sink) {
+            *place = progress;
+        }
+    }
+
+    /// Begins to count anew: [`Ledger::count`] is to be called for every event of the log.
+    pub(super) fn count_anew(&mut self) {
+        self.events = 0;
+        self.bytes = 0;
+        for progress in &mut self.sinks {
+            progress.unsettled = 0;
+        }
+    }
+
+    /// Counts an event. Tells whether any sink wants it.
+    pub(super) fn count(&mut self, position: Position, bytes: u64, skip: SinkSet) -> bool {
+        let mut wanted = false;
+        for (sink, progress) in self.sinks.iter_mut().enumerate() {
+            if !skip.contains(sink) && !progress.has(position) {
+                progress.unsettled += 1;
+                wanted = true;
+            }
+        }
+        self.events += u64::from(wanted);
+        self.bytes += if wanted { bytes } else { 0 };
+        wanted
+    }
+
     #[cfg(test)]
     fn ranges(&self, sink: SinkId) -> usize {
         self.sinks[sink].above.len()
@@ -188,20 +294,21 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::{Ledger, Settled};
+    use crate::serve::log::SinkSet;
     use proptest::prelude::*;
 
     #[test]
     fn an_event_is_trimmed_when_the_last_sink_settles_it() {
         let mut ledger = Ledger::new(&[0, 0], 0);
-        ledger.append(10);
-        ledger.append(20);
-        assert_eq!(ledger.settle(0, 1, 20), Settled::Here);
-        assert_eq!(ledger.settle(0, 1, 20), Settled::Before);
-        assert_eq!(ledger.settle(1, 1, 20), Settled::Everywhere);
+        ledger.append(10, SinkSet::default());
+        ledger.append(20, SinkSet::default());
+        assert_eq!(ledger.settle(0, 1, 20, SinkSet::default()), Settled::Here);
+        assert_eq!(ledger.settle(0, 1, 20, SinkSet::default()), Settled::Before);
+        assert_eq!(ledger.settle(1, 1, 20, SinkSet::default()), Settled::Everywhere);
         assert_eq!((ledger.events(), ledger.bytes(), ledger.oldest()), (1, 10, Some(0)));
         assert_eq!(ledger.cursor(0), 0);
-        ledger.settle(0, 0, 10);
-        ledger.settle(1, 0, 10);
+        ledger.settle(0, 0, 10, SinkSet::default());
+        ledger.settle(1, 0, 10, SinkSet::default());
         assert_eq!((ledger.events(), ledger.bytes(), ledger.oldest(), ledger.cursor(0)), (0, 0, None, 2));
     }
 
@@ -223,7 +330,7 @@ mod tests {
         ) {
             let mut ledger = Ledger::new(&[0, 0], 0);
             for _ in 0..40 {
-                ledger.append(1);
+                ledger.append(1, SinkSet::default());
             }
             let mut plain = [[false; 40]; 2];
             for (sink, position) in settles {
@@ -233,7 +340,7 @@ mod tests {
                     (false, false) => Settled::Here,
                     (false, true) => Settled::Everywhere,
                 };
-                prop_assert_eq!(ledger.settle(sink, position, 1), expected);
+                prop_assert_eq!(ledger.settle(sink, position, 1, SinkSet::default()), expected);
                 plain[sink][at] = true;
             }
             for (sink, settled) in plain.iter().enumerate() {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bytes::Bytes;
 
 use super::ledger::{Ledger, Settled};
-use super::{Entry, LogError, LogStats, NewRecord, OVERHEAD_BYTES, Position, ShardLog, SinkId, Unsettled};
+use super::{Entry, LogError, LogStats, NewRecord, OVERHEAD_BYTES, Position, ShardLog, SinkId, SinkSet, Unsettled};
 
 /// What outlives the log: give it to the next one to "restart".
 #[derive(Clone, Default)]
@@ -17,13 +17,20 @@ struct Files {
     records: BTreeMap<Position, (Entry, Bytes)>,
     settled: BTreeMap<String, std::collections::BTreeSet<Position>>,
     end: Position,
+    identities: Vec<(i64, u128)>,
     failing: bool,
+    full: bool,
 }
 
 impl Disk {
     /// From now on every write fails.
     pub(crate) fn fail(&self) {
         self.0.lock().unwrap().failing = true;
+    }
+
+    /// From now on there is room for more events, or not.
+    pub(crate) fn fill(&self, full: bool) {
+        self.0.lock().unwrap().full = full;
     }
 }
 
@@ -71,16 +78,21 @@ impl MemoryLog {
 impl ShardLog for MemoryLog {
     fn append(&self, group: &[NewRecord]) -> Result<Position, LogError> {
         let mut files = self.files()?;
+        if files.full {
+            return Err(LogError::Full);
+        }
         let first = files.end;
         for (position, new) in (first..).zip(group) {
             let bytes = new.record.len() as u64 + OVERHEAD_BYTES;
-            let entry = Entry { position, accepted_at_us: new.accepted_at_us, key: new.key, bytes };
+            let skip = SinkSet::default();
+            let entry = Entry { position, accepted_at_us: new.accepted_at_us, key: new.key, bytes, skip };
             files.records.insert(position, (entry, new.record.clone()));
+            files.identities.push((new.accepted_at_us, new.identity));
             files.end = position + 1;
             let mut ledger = self.ledger.lock().unwrap();
-            ledger.append(bytes);
+            ledger.append(bytes, skip);
             for sink in new.skip.iter() {
-                ledger.settle(sink, position, bytes);
+                ledger.settle(sink, position, bytes, skip);
                 files.settled.get_mut(&self.names[sink]).unwrap().insert(position);
             }
         }
@@ -90,7 +102,7 @@ impl ShardLog for MemoryLog {
     fn settle(&self, settlements: &[(SinkId, Entry)]) -> Result<(), LogError> {
         let mut files = self.files()?;
         for (sink, entry) in settlements {
-            match self.ledger.lock().unwrap().settle(*sink, entry.position, entry.bytes) {
+            match self.ledger.lock().unwrap().settle(*sink, entry.position, entry.bytes, SinkSet::default()) {
                 Settled::Before => {}
                 Settled::Here => {
                     files.settled.get_mut(&self.names[*sink]).unwrap().insert(entry.position);
@@ -125,6 +137,10 @@ impl ShardLog for MemoryLog {
         Ok(self.disk.0.lock().unwrap().records.get(&position).map(|(_, record)| record.clone()))
     }
 
+    fn identities(&self, _: i64) -> Result<Vec<(i64, u128)>, LogError> {
+        Ok(self.disk.0.lock().unwrap().identities.clone())
+    }
+
     fn end(&self) -> Position {
         self.ledger.lock().unwrap().end()
     }
@@ -138,6 +154,7 @@ impl ShardLog for MemoryLog {
             bytes: ledger.bytes(),
             oldest_accepted_at_us: oldest,
             sinks: ledger.unsettled(),
+            lost: 0,
         })
     }
 

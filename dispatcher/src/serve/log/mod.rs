@@ -22,7 +22,8 @@
 //! 6. **No way back.** Nothing that has been settled is read again: reading goes on from a position, and
 //!    trimming never looks for the oldest event from the beginning.
 //! 7. **A failed write is the end.** After an error of `append`, `settle` or `sync` what is on disk is unknown.
-//!    The caller stops acknowledging and ends the process; the next start recovers.
+//!    The caller stops acknowledging and ends the process; the next start recovers. [`LogError::Full`] is no such
+//!    error: then `append` has written nothing.
 //! 8. **One writer.** `append`, `settle` and `sync` are called from one thread, `writer.rs`. Reading may be done
 //!    from any.
 //!
@@ -31,21 +32,25 @@
 //!
 //! May import nothing of this crate.
 
+pub mod bench;
 #[cfg(test)]
 mod conformance;
 mod fjall;
 mod ledger;
 #[cfg(test)]
 pub(crate) mod memory;
+mod segment;
 
 use std::path::PathBuf;
 
 use bytes::Bytes;
 
-pub(super) use fjall::FjallLog;
+#[cfg(test)]
+use fjall::FjallLog;
+pub(super) use segment::SegmentLog;
 
-/// Bytes that one event takes besides its record: the index entry and its keys, rounded up.
-pub(super) const OVERHEAD_BYTES: u64 = 64;
+/// Bytes that one event takes besides its record: its frame and its index entry, rounded up.
+pub(super) const OVERHEAD_BYTES: u64 = 128;
 
 /// Where an event is in the log.
 pub(super) type Position = u64;
@@ -100,6 +105,8 @@ pub(super) struct Entry {
     pub key: Option<u64>,
     /// Bytes that it takes: its record and [`OVERHEAD_BYTES`].
     pub bytes: u64,
+    /// Sinks that it is not for, as the log numbers them: of use to the log only.
+    pub skip: SinkSet,
 }
 
 /// Part of what a sink still has to deliver.
@@ -122,6 +129,8 @@ pub(super) struct LogStats {
     pub oldest_accepted_at_us: Option<i64>,
     /// Events not yet settled, per sink.
     pub sinks: Vec<u64>,
+    /// Events that were found damaged since the start, and are lost. They count as settled.
+    pub lost: u64,
 }
 
 /// What can go wrong with a log.
@@ -141,6 +150,10 @@ pub enum LogError {
     /// The store failed. Writing to it has to end: see the contract, 7.
     #[error("the log failed: {0}")]
     Store(String),
+    /// There is no room on the disk for more events. Nothing was written, and nothing has failed: settling makes
+    /// room, and appending may be tried again.
+    #[error("the disk is full: nothing is accepted until deliveries have made room, or the volume is made larger")]
+    Full,
     /// The store holds something that is not ours to read.
     #[error("the log holds {0}, which this version cannot read")]
     Foreign(&'static str),
@@ -163,6 +176,10 @@ pub(super) trait ShardLog: Send + Sync + 'static {
 
     /// The record at `position`, unless it has been trimmed.
     fn read(&self, position: Position) -> Result<Option<Bytes>, LogError>;
+
+    /// When they were accepted, and the identities, of events that the log still has, in order of position. Those
+    /// that were accepted longer than `span_us` before the last one may be left out.
+    fn identities(&self, span_us: i64) -> Result<Vec<(i64, u128)>, LogError>;
 
     /// The position that the next event will get.
     fn end(&self) -> Position;

@@ -15,6 +15,7 @@ pub(in crate::serve) enum Reject {
     UnsupportedMediaType,
     TooLarge,
     BacklogFull,
+    DiskFull,
     Overloaded,
     SlowBody,
     BrokenBody,
@@ -32,6 +33,7 @@ struct ReasonLabel {
 pub(super) struct IngestMetrics {
     accepted: Counter,
     unmatched: Counter,
+    duplicates: Counter,
     rejected: Family<ReasonLabel, Counter>,
 }
 
@@ -41,9 +43,11 @@ impl IngestMetrics {
         registry.register("accepted", "Events answered 202, each after it was on disk", accepted.clone());
         let unmatched = Counter::default();
         registry.register("unmatched", "Events answered 202 that no sink wanted, so not stored", unmatched.clone());
+        let duplicates = Counter::default();
+        registry.register("duplicates", "Events answered 202 and not stored again", duplicates.clone());
         let rejected = Family::default();
         registry.register("rejected", "Requests that were not accepted, by reason", rejected.clone());
-        Self { accepted, unmatched, rejected }
+        Self { accepted, unmatched, duplicates, rejected }
     }
 }
 
@@ -56,6 +60,11 @@ impl Metrics {
     /// An event was answered 202 that no sink wanted.
     pub(in crate::serve) fn unmatched(&self) {
         self.0.ingest.unmatched.inc();
+    }
+
+    /// So many events had been stored before.
+    pub(in crate::serve) fn duplicates(&self, events: usize) {
+        self.0.ingest.duplicates.inc_by(events as u64);
     }
 
     /// Events answered 202 so far.

@@ -14,6 +14,7 @@ use crate::serve::log::LogStats;
 pub(super) struct LogMetrics {
     backlog_events: Gauge,
     backlog_bytes: Gauge,
+    lost: Gauge,
     oldest_age: Gauge<f64, AtomicU64>,
     sync_seconds: Histogram,
     group_events: Histogram,
@@ -25,6 +26,12 @@ impl LogMetrics {
         registry.register("backlog_events", "Events not yet settled at every sink", backlog_events.clone());
         let backlog_bytes = Gauge::default();
         registry.register("backlog_bytes", "Bytes that the backlog takes in the log", backlog_bytes.clone());
+        let lost = Gauge::default();
+        registry.register(
+            "log_lost_events",
+            "Events that were found damaged on disk since the start, and cannot be delivered",
+            lost.clone(),
+        );
         let oldest_age = Gauge::default();
         registry.register_with_unit(
             "oldest_event_age",
@@ -42,13 +49,14 @@ impl LogMetrics {
         );
         let group_events = Histogram::new(exponential_buckets(1.0, 2.0, 13));
         registry.register("log_group_events", "Events that shared one fdatasync", group_events.clone());
-        Self { backlog_events, backlog_bytes, oldest_age, sync_seconds, group_events }
+        Self { backlog_events, backlog_bytes, lost, oldest_age, sync_seconds, group_events }
     }
 
     /// Takes over what the log says of itself.
     pub(super) fn read(&self, stats: &LogStats, now_us: i64) {
         self.backlog_events.set(int(stats.events));
         self.backlog_bytes.set(int(stats.bytes));
+        self.lost.set(int(stats.lost));
         let age = stats.oldest_accepted_at_us.map_or(Duration::ZERO, |at| clock::since(at, now_us));
         self.oldest_age.set(age.as_secs_f64());
     }

@@ -77,7 +77,7 @@ impl Shard {
         let letters = DeadLetters::open(kept.path(), ROOM).ok()?;
         let log = Arc::new(MemoryLog::open(&kept.log, &names));
         let metrics = Metrics::new(&names);
-        let (writer, _) = Writer::start(log.clone(), metrics.clone()).unwrap();
+        let (writer, _) = Writer::start(log.clone(), metrics.clone(), Duration::ZERO).unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         let config = Arc::new(config(&["a", "b"]));
         let desk = Desk::open(letters.clone(), config, log.clone(), writer, phases, metrics.clone()).unwrap();
@@ -328,6 +328,21 @@ async fn a_replay_waits_for_room_and_can_be_cancelled() {
     let replayed = cancelled["replayed"].as_u64().unwrap();
     assert_eq!(shard.letters.totals().letters() + replayed, 2000);
     assert_eq!(shard.appended().len() as u64, replayed);
+}
+
+#[tokio::test]
+async fn a_replay_waits_while_the_disk_is_full_and_goes_on_when_it_is_not() {
+    let kept = Kept::new();
+    let shard = Shard::start(&kept);
+    shard.bury("a", 0..20).await;
+    kept.log.fill(true);
+    shard.ask("POST", "/replay").await;
+    let waiting = shard.replay("a replay that waits", |replay| replay["waitingFor"].is_string()).await;
+    assert!(waiting["waitingFor"].as_str().unwrap().contains("room on the disk"), "{waiting}");
+    assert_eq!((&waiting["replayed"], shard.letters.totals().letters()), (&json!(0), 20));
+    kept.log.fill(false);
+    let done = shard.replay("the end", is("Done")).await;
+    assert_eq!((&done["replayed"], &done["waitingFor"], shard.appended().len()), (&json!(20), &Value::Null, 20));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@
 
 use bytes::{Buf, BufMut};
 
-use super::super::{Entry, LogError, NewRecord, OVERHEAD_BYTES, Position};
+use super::super::{Entry, LogError, NewRecord, OVERHEAD_BYTES, Position, SinkSet};
 
 const INDEX_BYTES: usize = 21;
 
@@ -40,7 +40,7 @@ pub(super) fn entry(key: &[u8], mut value: &[u8]) -> Result<Entry, LogError> {
     let has_key = value.get_u8() != 0;
     let key = value.get_u64();
     let bytes = u64::from(value.get_u32()) + OVERHEAD_BYTES;
-    Ok(Entry { position, accepted_at_us, key: has_key.then_some(key), bytes })
+    Ok(Entry { position, accepted_at_us, key: has_key.then_some(key), bytes, skip: SinkSet::default() })
 }
 
 /// Reads a key of `events` or `index`.

@@ -19,7 +19,7 @@ use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch as WriteBatch, PersistMode};
 
 use super::ledger::{Ledger, Settled};
-use super::{Entry, LogError, LogStats, NewRecord, OVERHEAD_BYTES, Position, ShardLog, SinkId, Unsettled};
+use super::{Entry, LogError, LogStats, NewRecord, OVERHEAD_BYTES, Position, ShardLog, SinkId, SinkSet, Unsettled};
 use layout::{entry, index_value, mark_key, sink_value};
 
 /// Block cache, shared by all keyspaces.
@@ -116,17 +116,18 @@ impl ShardLog for FjallLog {
             batch.insert(&self.index, position.to_be_bytes(), value);
             batch.insert(&self.events, position.to_be_bytes(), &new.record[..]);
             let bytes = new.record.len() as u64 + OVERHEAD_BYTES;
+            let skip = SinkSet::default();
             sizes.push(bytes);
             for (sink, number) in new.skip.iter().filter_map(|sink| Some((sink, self.known.get(sink)?.1))) {
                 batch.insert(&self.marks, mark_key(number, position), "");
-                skipped.push((sink, Entry { position, accepted_at_us: new.accepted_at_us, key: new.key, bytes }));
+                skipped.push((sink, Entry { position, accepted_at_us: new.accepted_at_us, key: new.key, bytes, skip }));
             }
         }
         batch.commit().map_err(store)?;
         {
             let mut ledger = self.ledger();
             for bytes in sizes {
-                ledger.append(bytes);
+                ledger.append(bytes, SinkSet::default());
             }
         }
         // The marks are stored with the events. This moves the cursors that can pass them.
@@ -143,7 +144,7 @@ impl ShardLog for FjallLog {
             let mut ledger = self.ledger();
             let before: Vec<Position> = (0..self.known.len()).map(|sink| ledger.cursor(sink)).collect();
             for &(sink, entry) in settlements {
-                match ledger.settle(sink, entry.position, entry.bytes) {
+                match ledger.settle(sink, entry.position, entry.bytes, entry.skip) {
                     Settled::Before => {}
                     Settled::Here => {
                         if let Some(&(_, number)) = self.known.get(sink) {
@@ -218,6 +219,11 @@ impl ShardLog for FjallLog {
         Ok(record.map(|slice| Bytes::copy_from_slice(&slice)))
     }
 
+    fn identities(&self, _: i64) -> Result<Vec<(i64, u128)>, LogError> {
+        // This store does not keep them.
+        Ok(Vec::new())
+    }
+
     fn end(&self) -> Position {
         self.ledger().end()
     }
@@ -230,6 +236,7 @@ impl ShardLog for FjallLog {
                 bytes: ledger.bytes(),
                 oldest_accepted_at_us: None,
                 sinks: ledger.unsettled(),
+                lost: 0,
             };
             (ledger.oldest(), stats)
         };

@@ -1,0 +1,205 @@
+//! Files that are ready to be written to. They are filled with zeros once, ahead of need, and used again and again:
+//! a write never makes a file longer, which is what makes its sync cheap.
+
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::super::LogError;
+use super::files::{Directory, File};
+use super::reader::{Segment, store};
+
+/// Files that are kept ready. One to go on with, one to copy leftovers to.
+const READY: usize = 2;
+
+/// After the disk was full, how long to wait before asking it again.
+const FULL_WAIT: Duration = Duration::from_millis(500);
+
+/// Bytes that are written at once.
+const CHUNK: usize = 1024 * 1024;
+
+/// End of the names of segments.
+const SUFFIX: &str = ".segment";
+
+/// A file that is ready.
+pub(super) struct Spare {
+    pub(super) name: String,
+    pub(super) file: Arc<dyn File>,
+    pub(super) size: u32,
+}
+
+#[derive(Default)]
+struct Ready {
+    spares: Vec<Spare>,
+    next_name: u64,
+    full_since: Option<Instant>,
+    stop: bool,
+    /// Something may have become possible that was not before.
+    news: bool,
+}
+
+/// The files that are ready.
+pub(super) struct Pool {
+    directory: Arc<dyn Directory>,
+    /// Bytes of a usual segment.
+    pub(super) size: u32,
+    ready: Mutex<Ready>,
+    changed: Condvar,
+}
+
+impl Pool {
+    /// A pool of these files; `names` are all that are taken.
+    pub(super) fn new(directory: Arc<dyn Directory>, size: u32, spares: Vec<Spare>, names: &[String]) -> Self {
+        let numbers = names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse::<u64>().ok());
+        let next_name = numbers.max().map_or(0, |number| number + 1);
+        let ready = Mutex::new(Ready { spares, next_name, news: true, ..Ready::default() });
+        Self { directory, size, ready, changed: Condvar::new() }
+    }
+
+    /// Whether this is the name of a segment.
+    pub(super) fn is_segment(name: &str) -> bool {
+        name.ends_with(SUFFIX)
+    }
+
+    /// A file of at least so many bytes. `Full` if there is none, and no room for one.
+    pub(super) fn take(&self, bytes: u64) -> Result<Spare, LogError> {
+        if bytes <= u64::from(self.size)
+            && let Some(spare) = self.take_ready()
+        {
+            return Ok(spare);
+        }
+        if self.ready().full_since.is_some_and(|since| since.elapsed() < FULL_WAIT) {
+            return Err(LogError::Full);
+        }
+        let size = u32::try_from(bytes.max(u64::from(self.size)))
+            .map_err(|_| LogError::Store(format!("{bytes} bytes are too much for one group")))?;
+        self.prepare(size).map_err(|e| if is_full(&e) { LogError::Full } else { store(&e) })
+    }
+
+    /// A file of the usual size, if one is ready.
+    pub(super) fn take_ready(&self) -> Option<Spare> {
+        let spare = self.ready().spares.pop()?;
+        self.news();
+        Some(spare)
+    }
+
+    /// Takes files back. Nothing in them is needed any more.
+    pub(super) fn give(&self, segments: Vec<Arc<Segment>>) -> io::Result<()> {
+        let mut surplus = Vec::new();
+        for segment in segments {
+            segment.retire();
+            if segment.size != self.size {
+                surplus.push(segment.name.clone());
+                continue;
+            }
+            let (name, file) = (segment.name.clone(), segment.file.clone());
+            let mut ready = self.ready();
+            // To the back of the line: what was written last is overwritten last.
+            ready.spares.insert(0, Spare { name, file, size: self.size });
+            let kept = ready.spares.len().min(READY);
+            surplus.extend(ready.spares.drain(kept..).map(|spare| spare.name));
+        }
+        for name in &surplus {
+            self.directory.remove(name)?;
+        }
+        if !surplus.is_empty() {
+            self.directory.sync()?;
+            self.ready().full_since = None;
+        }
+        Ok(())
+    }
+
+    /// Takes back a file that was not used after all.
+    pub(super) fn give_back(&self, spare: Spare) {
+        self.ready().spares.push(spare);
+    }
+
+    /// Prepares files until enough are ready. To be called by a thread of its own; false when it has to end.
+    pub(super) fn work(&self) -> bool {
+        let mut ready = self.ready();
+        while !ready.stop && !ready.news {
+            ready = self.changed.wait(ready).unwrap_or_else(PoisonError::into_inner);
+        }
+        ready.news = false;
+        let stop = ready.stop;
+        drop(ready);
+        !stop && self.fill()
+    }
+
+    fn fill(&self) -> bool {
+        loop {
+            let ready = self.ready();
+            if ready.stop || ready.spares.len() >= READY {
+                return !ready.stop;
+            }
+            drop(ready);
+            match self.prepare(self.size) {
+                Ok(spare) => self.give_back(spare),
+                Err(e) => {
+                    // Not fatal: whoever needs a file tries for itself.
+                    tracing::warn!(error = %e, "no further segment of the log can be prepared");
+                    return true;
+                }
+            }
+        }
+    }
+
+    /// Wakes the thread.
+    pub(super) fn news(&self) {
+        self.ready().news = true;
+        self.changed.notify_one();
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&self) {
+        self.ready().stop = true;
+        self.changed.notify_one();
+    }
+
+    fn prepare(&self, size: u32) -> io::Result<Spare> {
+        let name = {
+            let mut ready = self.ready();
+            ready.next_name += 1;
+            format!("{:08}{SUFFIX}", ready.next_name - 1)
+        };
+        // Others write to this disk too. They are not to find it full because a segment was tried in vain.
+        if self.directory.room()? < u64::from(size) + u64::from(self.size / 4) {
+            self.ready().full_since = Some(Instant::now());
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let filled = self.directory.create(&name).and_then(|file| {
+            let zeros = vec![0; CHUNK.min(size as usize)];
+            let mut at = 0;
+            while at < size as usize {
+                let part = zeros.len().min(size as usize - at);
+                file.write_at(&zeros[..part], at as u64)?;
+                at += part;
+            }
+            file.sync()?;
+            self.directory.sync()?;
+            Ok(file)
+        });
+        match filled {
+            Ok(file) => {
+                self.ready().full_since = None;
+                Ok(Spare { name, file, size })
+            }
+            Err(e) => {
+                // What there is of it takes room. If it cannot be removed, the next start does.
+                let _ = self.directory.remove(&name);
+                if is_full(&e) {
+                    self.ready().full_since = Some(Instant::now());
+                }
+                Err(e)
+            }
+        }
+    }
+
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+}

@@ -1,0 +1,299 @@
+//! The one thread that writes to the log: group commit.
+//!
+//! ```text
+//! requests --append--\            take all that is queued        wake every request of the group
+//!                     > queue --> settle, append, one fdatasync -->
+//! sinks ----settle---/            meanwhile the next group queues up
+//! ```
+//!
+//! There is no timer: a group is what arrived during the sync before it. When a write fails, nobody of its group
+//! is answered, the thread ends, and [`Writer::failed`] tells the process to. A full disk is no failed write: the
+//! requests of that group are refused, and the thread goes on.
+//!
+//! `queue.rs` has the queue, `window.rs` the duplicates, which are looked for here because here events are in a
+//! row. May import `log` and `metrics`.
+
+mod queue;
+mod window;
+
+use std::future::Ready;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::log::{Entry, LogError, NewRecord, Position, ShardLog, SinkId};
+use super::metrics::Metrics;
+use queue::{Append, Queue};
+use window::Window;
+
+/// The writer has ended, because the log failed or the process is stopping. Nothing was acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the log no longer takes events")]
+pub(super) struct Ended;
+
+/// Why events were not stored. None of them is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotStored {
+    /// The writer has ended.
+    #[error(transparent)]
+    Ended(#[from] Ended),
+    /// There is no room on the disk. Later there may be.
+    #[error("the disk is full")]
+    Full,
+}
+
+/// How to reach the writer.
+#[derive(Clone)]
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    end: watch::Receiver<Position>,
+    failed: watch::Receiver<Option<Arc<LogError>>>,
+}
+
+impl Writer {
+    /// Starts the thread. It ends at [`Writer::close`], or when a write fails. An event whose identity was stored
+    /// within `duplicate_window` before it is not stored again.
+    pub(super) fn start(
+        log: Arc<dyn ShardLog>,
+        metrics: Metrics,
+        duplicate_window: Duration,
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
+        let queue = Arc::new(Queue::default());
+        let (end_tx, end) = watch::channel(log.end());
+        let (failed_tx, failed) = watch::channel(None);
+        let ending = EndsQueue(queue.clone());
+        let thread = std::thread::Builder::new().name("log-writer".to_owned()).spawn(move || {
+            if let Err(e) = run(&*log, &ending.0, &end_tx, &metrics, duplicate_window) {
+                let _ = failed_tx.send(Some(Arc::new(e)));
+            }
+            drop(ending);
+        })?;
+        Ok((Self { queue, end, failed }, thread))
+    }
+
+    /// Appends the events of one request, whole or not at all. `Ok` means that they are on disk, or for a
+    /// duplicate that the first one is.
+    pub(super) async fn append(&self, records: Vec<NewRecord>) -> Result<(), NotStored> {
+        let (done, durable) = oneshot::channel();
+        self.queue.append(Append { records, done })?;
+        durable.await.map_err(|_| Ended)?
+    }
+
+    /// Notes that `sink` is done with an event. Not durable on its own. Never waits.
+    pub(super) fn settle(&self, sink: SinkId, entry: Entry) -> Ready<Result<(), Ended>> {
+        std::future::ready(self.queue.settle(sink, entry))
+    }
+
+    /// Makes everything queued durable, and ends the thread.
+    pub(super) async fn close(&self) {
+        self.queue.close();
+        let mut end = self.end.clone();
+        while end.changed().await.is_ok() {}
+    }
+
+    /// The end of the log, as it moves.
+    pub(super) fn end(&self) -> watch::Receiver<Position> {
+        self.end.clone()
+    }
+
+    /// Whether the log has failed.
+    pub(super) fn is_failed(&self) -> bool {
+        self.failed.borrow().is_some()
+    }
+
+    /// Resolves when a write has failed: the process has to end.
+    pub(super) async fn failed(&self) -> Arc<LogError> {
+        let mut failed = self.failed.clone();
+        loop {
+            if let Some(error) = failed.borrow_and_update().clone() {
+                return error;
+            }
+            if failed.changed().await.is_err() {
+                // The thread ended without a failure.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Ends the queue with the thread, however that ends.
+struct EndsQueue(Arc<Queue>);
+
+impl Drop for EndsQueue {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+fn run(
+    log: &dyn ShardLog,
+    queue: &Queue,
+    end: &watch::Sender<Position>,
+    metrics: &Metrics,
+    duplicate_window: Duration,
+) -> Result<(), LogError> {
+    let mut window = Window::new(duplicate_window);
+    if let Some(window) = &mut window {
+        for (accepted_at_us, identity) in log.identities(window.span_us())? {
+            window.remember(identity, accepted_at_us);
+        }
+    }
+    let mut appends = Vec::new();
+    let mut records = Vec::new();
+    let mut waiters = Vec::new();
+    let mut settlements = Vec::new();
+    while queue.take(&mut appends, &mut settlements) {
+        if !settlements.is_empty() {
+            log.settle(&settlements)?;
+            settlements.clear();
+        }
+        for append in appends.drain(..) {
+            records.extend(append.records);
+            waiters.push(append.done);
+        }
+        if let Some(window) = &mut window {
+            let before = records.len();
+            records.retain(|new| !window.is_duplicate(new.identity, new.accepted_at_us));
+            metrics.duplicates(before - records.len());
+        }
+        let stored = if records.is_empty() { Ok(()) } else { store(log, &records, end, metrics) };
+        let answer = match stored {
+            Ok(()) => Ok(()),
+            Err(LogError::Full) => Err(NotStored::Full),
+            Err(e) => return Err(e),
+        };
+        if let Some(window) = &mut window {
+            window.decided(answer.is_ok());
+        }
+        records.clear();
+        for waiter in waiters.drain(..) {
+            // A request that has gone away finds its events accepted all the same.
+            let _ = waiter.send(answer);
+        }
+    }
+    log.sync()
+}
+
+fn store(
+    log: &dyn ShardLog,
+    records: &[NewRecord],
+    end: &watch::Sender<Position>,
+    metrics: &Metrics,
+) -> Result<(), LogError> {
+    let started = Instant::now();
+    log.append(records)?;
+    metrics.group(records.len(), started.elapsed());
+    end.send_replace(log.end());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NotStored, Writer};
+    use crate::serve::log::memory::{Disk, MemoryLog};
+    use crate::serve::log::{NewRecord, ShardLog, SinkSet};
+    use crate::serve::metrics::Metrics;
+    use bytes::Bytes;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn record() -> NewRecord {
+        NewRecord {
+            accepted_at_us: 0,
+            key: None,
+            skip: SinkSet::default(),
+            identity: 0,
+            record: Bytes::from_static(b"event"),
+        }
+    }
+
+    #[tokio::test]
+    async fn everyone_of_a_group_is_answered_when_it_is_stored() {
+        let log = Arc::new(MemoryLog::open(&Disk::default(), &["a".to_owned()]));
+        let (writer, thread) = Writer::start(log.clone(), Metrics::new(&["a".to_owned()]), Duration::ZERO).unwrap();
+        futures::future::try_join_all((0..50).map(|_| writer.append(vec![record(), record()]))).await.unwrap();
+        assert_eq!((log.end(), *writer.end().borrow()), (100, 100));
+        writer.close().await;
+        thread.join().unwrap();
+        assert!(writer.append(vec![record()]).await.is_err());
+        assert!(!writer.is_failed());
+    }
+
+    #[tokio::test]
+    async fn when_a_write_fails_nobody_is_acknowledged_and_the_writer_ends() {
+        let disk = Disk::default();
+        let log = Arc::new(MemoryLog::open(&disk, &["a".to_owned()]));
+        let (writer, thread) = Writer::start(log, Metrics::new(&["a".to_owned()]), Duration::ZERO).unwrap();
+        writer.append(vec![record()]).await.unwrap();
+        disk.fail();
+        let results = futures::future::join_all((0..10).map(|_| writer.append(vec![record()]))).await;
+        assert!(results.iter().all(Result::is_err));
+        assert!(writer.failed().await.to_string().contains("the disk failed"));
+        thread.join().unwrap();
+    }
+
+    fn identified(identity: u128, accepted_at_us: i64) -> NewRecord {
+        NewRecord { accepted_at_us, identity, ..record() }
+    }
+
+    #[tokio::test]
+    async fn an_event_sent_again_within_the_window_is_answered_and_not_stored_again() {
+        let disk = Disk::default();
+        let log = Arc::new(MemoryLog::open(&disk, &["a".to_owned()]));
+        let metrics = Metrics::new(&["a".to_owned()]);
+        let (writer, thread) = Writer::start(log.clone(), metrics.clone(), Duration::from_micros(100)).unwrap();
+        writer.append(vec![identified(7, 0), identified(7, 1), identified(8, 1)]).await.unwrap();
+        assert_eq!(log.end(), 2, "once in one request");
+        writer.append(vec![identified(8, 100)]).await.unwrap();
+        assert_eq!(log.end(), 2, "once within the window");
+        writer.append(vec![identified(0, 100), identified(0, 100)]).await.unwrap();
+        assert_eq!(log.end(), 4, "what has no identity is never a duplicate");
+        writer.append(vec![identified(7, 101)]).await.unwrap();
+        assert_eq!(log.end(), 5, "again after the window");
+        let text = metrics.text(None, 0).unwrap();
+        assert!(text.contains("signalbox_dispatcher_duplicates_total 2"), "{text}");
+        writer.close().await;
+        thread.join().unwrap();
+
+        let log = Arc::new(MemoryLog::open(&disk, &["a".to_owned()]));
+        let (writer, thread) = Writer::start(log.clone(), metrics, Duration::from_micros(100)).unwrap();
+        writer.append(vec![identified(7, 102)]).await.unwrap();
+        assert_eq!(log.end(), 5, "the window outlives the process");
+        writer.close().await;
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_events_and_takes_them_when_there_is_room_again() {
+        let disk = Disk::default();
+        let log = Arc::new(MemoryLog::open(&disk, &["a".to_owned()]));
+        let metrics = Metrics::new(&["a".to_owned()]);
+        let (writer, thread) = Writer::start(log.clone(), metrics, Duration::from_secs(1)).unwrap();
+        disk.fill(true);
+        assert_eq!(writer.append(vec![identified(1, 0)]).await, Err(NotStored::Full));
+        disk.fill(false);
+        writer.append(vec![identified(1, 0)]).await.unwrap();
+        assert_eq!(log.end(), 1, "what was refused is no duplicate");
+        writer.close().await;
+        thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn settlements_reach_the_log_of_an_idle_shard_by_themselves() {
+        let log = Arc::new(MemoryLog::open(&Disk::default(), &["a".to_owned()]));
+        let (writer, thread) = Writer::start(log.clone(), Metrics::new(&["a".to_owned()]), Duration::ZERO).unwrap();
+        writer.append(vec![record(); 3]).await.unwrap();
+        for entry in log.unsettled(0, 0, 10).unwrap().entries {
+            writer.settle(0, entry).await.unwrap();
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(5);
+        while log.stats().unwrap().events > 0 {
+            assert!(std::time::Instant::now() < deadline, "not settled");
+            tokio::task::yield_now().await;
+        }
+        writer.close().await;
+        thread.join().unwrap();
+    }
+}
