@@ -5,7 +5,7 @@
 //! index   position              -> accepted_at_us i64, has key u8, key u64, record length u32
 //! marks   sink number, position -> (empty)     settled at this sink, above its cursor, not everywhere
 //! sinks   name                  -> sink number u32, cursor u64
-//!         (empty)               -> 0, an end of the log that no event and no cursor tells of
+//!         (a zero byte)         -> 0, an end of the log that no event and no cursor tells of
 //! ```
 //!
 //! All numbers are big-endian, so that the order of keys is the order of positions. The index is apart from the

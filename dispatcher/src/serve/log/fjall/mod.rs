@@ -38,7 +38,7 @@ const JOURNAL_BYTES: u64 = 128 * 1024 * 1024;
 const SKIP_BATCH: usize = 1024;
 
 /// Where the keyspace of sinks keeps the end of the log. No sink is called so.
-const END: &str = "";
+const END: &str = "\0";
 
 /// Table files that are kept open.
 const OPEN_FILES: usize = 128;
