@@ -53,6 +53,7 @@ pub(crate) fn shard_config(sinks: &[Value]) -> Value {
     json!({
         "fleet": "bench", "region": "here", "sinks": sinks,
         "backlogLimitBytes": 60_000_000_000_u64, "maxEventBytes": 1_048_576,
+        "addresses": {"allowed": ["127.0.0.0/8"]},
     })
 }
 
