@@ -100,15 +100,17 @@ impl fmt::Display for Figure {
     }
 }
 
-/// Three digits or all before the point.
+/// Two or three digits, or all before the point.
 pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if size >= 100.0 || size.fract() == 0.0 {
         format!("{value:.0}")
     } else if size >= 10.0 {
         format!("{value:.1}")
-    } else {
+    } else if size >= 0.1 {
         format!("{value:.2}")
+    } else {
+        format!("{value:.4}")
     }
 }
 
@@ -157,7 +159,8 @@ mod tests {
 
     #[test]
     fn numbers_have_three_digits_and_ratios_stand_beside() {
-        assert_eq!([0.0, 0.126, 12.34, 123.4, 20_000.0].map(number), ["0", "0.13", "12.3", "123", "20000"]);
+        assert_eq!([0.0, 0.0036, 0.126, 12.34].map(number), ["0", "0.0036", "0.13", "12.3"]);
+        assert_eq!([123.4, 20_000.0].map(number), ["123", "20000"]);
         assert_eq!(Figure::new("s", "w", 3.0, "ms").beside("raw", 2.0).beside_text(), "raw 2 (x 1.50)");
     }
 }
