@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use http::{Request, Response};
+use futures::FutureExt as _;
+use futures::future::Map;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -49,8 +52,8 @@ const MAX_REFUSED_STREAMS: usize = 256;
 /// An HTTP/2 connection that is silent for so long is asked whether it is still there, and given as long to say so.
 const PING_TIME: Duration = Duration::from_secs(20);
 
-/// How long a connection may live: between half of this and the whole, drawn for each. Then the request under way is
-/// answered and the peer is told to connect anew. A Service of Kubernetes chooses an endpoint per connection, so this
+/// How long a connection may live: between half of this and the whole, drawn for each. Then the peer is told to connect
+/// anew, with the answer to its next request. A Service of Kubernetes chooses an endpoint per connection, so this
 /// is how producers that keep theirs open spread over new shards, and leave those that go.
 const CONNECTION_AGE: Duration = Duration::from_mins(1);
 
@@ -77,7 +80,7 @@ impl Server {
     where
         F: FnMut() -> S + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        S::Error: Into<Box<dyn Error + Send + Sync>> + 'static,
         S::Future: Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
@@ -89,7 +92,7 @@ impl Server {
     where
         F: FnMut() -> S + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Error: Into<Box<dyn Error + Send + Sync>>,
+        S::Error: Into<Box<dyn Error + Send + Sync>> + 'static,
         S::Future: Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
@@ -117,10 +120,10 @@ impl Server {
                             let _ = stream.set_nodelay(true);
                             tokio::spawn(async move {
                                 match tls {
-                                    None => connect(stream, service, stopped).await,
+                                    None => connect(stream, service, connection_age(), stopped).await,
                                     Some(tls) => {
                                         if let Some(stream) = tls.accept(stream).await {
-                                            connect(stream, service, stopped).await;
+                                            connect(stream, service, connection_age(), stopped).await;
                                         }
                                     }
                                 }
@@ -164,11 +167,11 @@ fn connections_allowed() -> usize {
         .min(MAX_CONNECTIONS)
 }
 
-async fn connect<I, S, B>(stream: I, service: S, mut stopped: watch::Receiver<bool>)
+async fn connect<I, S, B>(stream: I, service: S, age: Duration, mut stopped: watch::Receiver<bool>)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>>,
-    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Error: Into<Box<dyn Error + Send + Sync>> + 'static,
     S::Future: Send + 'static,
     B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
 {
@@ -186,13 +189,21 @@ where
         .max_header_list_size(u32::try_from(MAX_HEAD_BYTES).unwrap_or(u32::MAX))
         .keep_alive_interval(PING_TIME)
         .keep_alive_timeout(PING_TIME);
-    let asked = Arc::new(AtomicBool::new(false));
-    let service = Noting { service, asked: asked.clone() };
+    let life = Arc::new(Life::default());
+    let service = Living { service, life: life.clone() };
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // Until the first request nobody knows which protocol it is, so neither protocol's own timeout applies.
     let silent = async {
         tokio::time::sleep(HEAD_TIME).await;
-        if asked.load(Ordering::Relaxed) {
+        if life.protocol() != Protocol::Unknown {
+            std::future::pending::<()>().await;
+        }
+    };
+    let old = async {
+        tokio::time::sleep(age).await;
+        life.old.store(true, Ordering::Relaxed);
+        if life.protocol() != Protocol::Http2 {
+            // Closed here and now, it might be just as the next request is on its way.
             std::future::pending::<()>().await;
         }
     };
@@ -201,7 +212,7 @@ where
         _ = connection.as_mut() => return,
         () = silent => return,
         _ = stopped.wait_for(|stop| *stop) => {}
-        () = tokio::time::sleep(connection_age()) => {}
+        () = old => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = connection.await;
@@ -212,19 +223,111 @@ fn connection_age() -> Duration {
     half + half.mul_f64(random::fraction())
 }
 
-/// A service that notes that it has been asked something.
-struct Noting<S> {
-    service: S,
-    asked: Arc<AtomicBool>,
+/// Which protocol a connection turned out to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Unknown,
+    Http1,
+    Http2,
 }
 
-impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noting<S> {
+/// What is known of a connection.
+#[derive(Debug, Default)]
+struct Life {
+    http1: AtomicBool,
+    http2: AtomicBool,
+    /// It has lived long enough: HTTP/1 says so with its next answer, HTTP/2 at once.
+    old: AtomicBool,
+}
+
+impl Life {
+    fn protocol(&self) -> Protocol {
+        match (self.http1.load(Ordering::Relaxed), self.http2.load(Ordering::Relaxed)) {
+            (true, _) => Protocol::Http1,
+            (_, true) => Protocol::Http2,
+            _ => Protocol::Unknown,
+        }
+    }
+}
+
+/// A service that notes what it is asked with, and has the last answer of an old connection say that it is the last.
+struct Living<S> {
+    service: S,
+    life: Arc<Life>,
+}
+
+type Answered<S> = Result<<S as Service<Request<Incoming>>>::Response, <S as Service<Request<Incoming>>>::Error>;
+
+impl<S, B> Service<Request<Incoming>> for Living<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>>,
+{
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Map<S::Future, fn(Answered<S>) -> Answered<S>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        self.asked.store(true, Ordering::Relaxed);
-        self.service.call(request)
+        let http1 = request.version() < Version::HTTP_2;
+        if http1 { &self.life.http1 } else { &self.life.http2 }.store(true, Ordering::Relaxed);
+        let last = http1 && self.life.old.load(Ordering::Relaxed);
+        self.service.call(request).map(if last { with_close } else { std::convert::identity })
+    }
+}
+
+fn with_close<B, E>(answer: Result<Response<B>, E>) -> Result<Response<B>, E> {
+    answer.map(|mut response| {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        response
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::connect;
+    use bytes::Bytes;
+    use http::Response;
+    use http_body_util::Full;
+    use hyper::service::service_fn;
+    use std::convert::Infallible;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::watch;
+
+    /// What a connection of this age answers to so many requests, sent one after the other until it is closed.
+    async fn answers(age: Duration, requests: usize) -> Vec<String> {
+        let (mut peer, ours) = tokio::io::duplex(4096);
+        let (_stop, stopped) = watch::channel(false);
+        let service = service_fn(async |_| Ok::<_, Infallible>(Response::new(Full::new(Bytes::new()))));
+        let connection = tokio::spawn(connect(ours, service, age, stopped));
+        let mut answers = Vec::new();
+        for _ in 0..requests {
+            if peer.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.is_err() {
+                break;
+            }
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                if peer.read_buf(&mut answer).await.unwrap() == 0 {
+                    break;
+                }
+            }
+            let answer = String::from_utf8(answer).unwrap();
+            let last = answer.contains("close");
+            answers.push(answer);
+            if last {
+                assert_eq!(peer.read(&mut [0]).await.unwrap(), 0, "it is not closed");
+                break;
+            }
+        }
+        drop(peer);
+        connection.await.unwrap();
+        answers
+    }
+
+    #[tokio::test]
+    async fn an_old_connection_is_closed_with_an_answer_and_never_without() {
+        let young = answers(Duration::from_hours(1), 3).await;
+        assert!(young.len() == 3 && young.iter().all(|answer| !answer.contains("close")), "{young:?}");
+        let old = answers(Duration::ZERO, 1_000_000).await;
+        assert!(old.last().is_some_and(|answer| answer.contains("connection: close")), "{:?}", old.last());
     }
 }

@@ -28,7 +28,8 @@ impl FjallLog {
         let known_end = stored.remove(END).map(|(_, end)| end);
         let last = self.index.last_key_value().map(|guard| guard.key().map_err(store)).transpose()?;
         let last = last.map(|key| position(&key)).transpose()?;
-        let end = stored.values().map(|&(_, cursor)| cursor).chain(last.map(|p| p + 1)).chain(known_end).max().unwrap_or(0);
+        let end =
+            stored.values().map(|&(_, cursor)| cursor).chain(last.map(|p| p + 1)).chain(known_end).max().unwrap_or(0);
         let oldest = stored.values().map(|&(_, cursor)| cursor).min().unwrap_or(end);
 
         let mut next_number = stored.values().map(|&(number, _)| number + 1).max().unwrap_or(0);
