@@ -78,6 +78,8 @@ fn a_configuration_that_cannot_be_used_is_refused_in_a_sentence_that_says_what_t
         (vec!["serve", "--config", &torn], ["torn", "write the JSON of a ShardConfig, whole"]),
         (vec!["serve", "--config", &missing], ["cannot be read", "give the path"]),
         (vec!["serve", "--config", &wrong], ["a:8080", "write one such as"]),
+        (vec!["serve", "--sink", "http://a/", "--trace-ratio", "2"], ["2", "from 0 to 1"]),
+        (vec!["serve", "--sink", "http://a/", "--traces", "/nowhere/x"], ["/nowhere/x", "name a file"]),
         (vec!["serve", "--sink", "orders"], ["orders", "write one such as"]),
         (vec!["load", "--target", "http://127.0.0.1/", "--rate", "fast", "--count", "1"], ["fast", "such as 500"]),
         (vec!["load", "--target", "ftp://a/", "--rate", "1", "--count", "1"], ["ftp://a/", "absolute http URI"]),

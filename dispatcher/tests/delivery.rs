@@ -1,4 +1,4 @@
-//! What a shard does about sinks that are gone, refuse, dribble, or may not be reached; and what it signs.
+//! What a shard does about sinks that are gone, refuse, dribble, or may not be reached; and what it signs and traces.
 #![allow(
     clippy::expect_used,
     clippy::panic,
@@ -22,7 +22,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use support::{Load, Shard, config, eventually, sink};
+use support::{Daemon, Load, Shard, config, event_headers, eventually, request, sink};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -262,4 +262,82 @@ async fn sinks_that_answer_a_byte_at_a_time_or_never_hold_up_nobody() {
     // The head says it all: the rest is not waited for.
     until(&shard, "slow-body", "deliveries", |sink| sink["deliveredTotal"].as_u64().unwrap() > 0).await;
     drop(black_hole);
+}
+
+#[tokio::test]
+async fn an_event_that_is_accepted_and_delivered_leaves_spans_of_one_trace() {
+    let fails = Arc::new(Mutex::new(1));
+    let (address, received) = answering(move |headers| {
+        let mut fails = fails.lock().unwrap();
+        if headers["ce-id"] != "untraced" || *fails == 0 {
+            return StatusCode::NO_CONTENT;
+        }
+        *fails -= 1;
+        StatusCode::INTERNAL_SERVER_ERROR
+    })
+    .await;
+    let home = tempfile::tempdir().unwrap();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let (data, traces, uri) = (path("data"), path("traces.jsonl"), uri(&address));
+    let ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let rest = ["--sink", &uri, "--data-dir", &data, "--traces", &traces, "--trace-ratio", "1"];
+    let mut shard = Daemon::start(home.path(), &[&["serve"][..], &ports, &rest].concat()).await;
+    shard.ready().await;
+
+    let parent = |flags: &str| format!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-{flags}");
+    let (wanted, unwanted) = (parent("01"), parent("00"));
+    for (id, parent) in [("traced", Some(&wanted)), ("silent", Some(&unwanted)), ("untraced", None)] {
+        let mut headers = event_headers(id, "");
+        headers.retain(|(_, value)| !value.is_empty());
+        headers.extend(parent.map(|parent| ("ce-traceparent", parent.as_str())));
+        assert_eq!(request(&shard.listen, "POST", "/", &headers, "data").await.status, 202);
+    }
+    eventually("four requests", || async { (received.lock().unwrap().len() == 4).then_some(()) }).await;
+    shard.signal("TERM");
+    assert!(shard.ended().await.success());
+
+    for (headers, _) in received.lock().unwrap().iter() {
+        assert!(!headers.contains_key("traceparent"));
+        if headers["ce-id"] == "traced" {
+            assert_eq!(headers["ce-traceparent"], wanted.as_str(), "the event is sent as it came");
+        }
+    }
+    let mut spans = Vec::new();
+    for line in std::fs::read_to_string(&traces).unwrap().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        spans.extend(line["resourceSpans"][0]["scopeSpans"][0]["spans"].as_array().unwrap().clone());
+    }
+    let attribute = |span: &Value, key: &str| {
+        let found = span["attributes"].as_array().unwrap().iter().find(|attribute| attribute["key"] == key);
+        found.map(|attribute| attribute["value"].as_object().unwrap().values().next().unwrap().clone())
+    };
+    let of = |id: &str, name: &str| -> Vec<Value> {
+        let is = |span: &&Value| span["name"] == name && attribute(span, "cloudevents.event_id").unwrap() == id;
+        spans.iter().filter(is).cloned().collect()
+    };
+    assert_eq!(spans.len(), 5, "{spans:#?}");
+    for (id, trace, parent, attempts) in [
+        (
+            "traced",
+            Some("0af7651916cd43dd8448eb211c80319c"),
+            json!("b7ad6b7169203331"),
+            json!([["1", "204", "Delivered"]]),
+        ),
+        ("untraced", None, Value::Null, json!([["1", "500", "Failed"], ["2", "204", "Delivered"]])),
+    ] {
+        let [accept] = &of(id, "accept")[..] else { panic!("{id}: {spans:#?}") };
+        assert!(trace.is_none_or(|trace| accept["traceId"] == trace), "{accept}");
+        assert_eq!(accept["parentSpanId"], parent);
+        assert_eq!(attribute(accept, "http.response.status_code"), Some(json!("202")));
+        let mut deliver = of(id, "deliver");
+        deliver.sort_by_key(|span| attribute(span, "signalbox.attempt").unwrap().to_string());
+        for span in &deliver {
+            assert_eq!((&span["traceId"], &span["parentSpanId"]), (&accept["traceId"], &accept["spanId"]));
+            assert_ne!(span["spanId"], accept["spanId"]);
+            assert_eq!(attribute(span, "signalbox.sink"), Some(json!("sink-1")));
+        }
+        let keys = ["signalbox.attempt", "http.response.status_code", "signalbox.outcome"];
+        let came: Vec<_> = deliver.iter().map(|span| keys.map(|key| attribute(span, key))).collect();
+        assert_eq!(json!(came), attempts);
+    }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use signalbox_contract::TlsConfig;
-use signalbox_dispatcher::serve::{self, ServeOptions};
+use signalbox_dispatcher::serve::{self, ServeOptions, TraceOptions};
+
+use super::values;
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -35,13 +37,21 @@ pub(crate) struct Serve {
     /// Write {"listen": ..., "admin": ...} here once both are bound: for callers that ask for port 0.
     #[arg(long, value_name = "FILE")]
     addresses: Option<PathBuf>,
+    /// Add spans of OpenTelemetry to this file, as lines of OTLP in JSON; - is stdout.
+    #[arg(long, value_name = "FILE", env = "SIGNALBOX_TRACES")]
+    traces: Option<PathBuf>,
+    /// Share of the events that leave spans, 0 to 1. An event with a traceparent says so itself.
+    #[arg(long, value_name = "N", default_value = "0.01", env = "SIGNALBOX_TRACE_RATIO", value_parser = values::ratio)]
+    trace_ratio: f64,
 }
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<bool> {
-        let Self { config, sinks, tls_cert, tls_key, listen, admin_listen, data_dir, addresses } = self;
+        let Self { config, sinks, tls_cert, tls_key, listen, admin_listen, data_dir, addresses, traces, trace_ratio } =
+            self;
         let tls = tls_cert.zip(tls_key).map(|(cert_file, key_file)| TlsConfig { cert_file, key_file });
-        serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, addresses }).await?;
+        let traces = traces.map(|file| TraceOptions { file, ratio: trace_ratio });
+        serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, addresses, traces }).await?;
         Ok(true)
     }
 }

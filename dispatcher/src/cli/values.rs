@@ -1,4 +1,4 @@
-//! Values as people write them: times and rates. Pure.
+//! Values as people write them: times, rates and shares. Pure.
 
 use std::time::Duration;
 
@@ -10,6 +10,12 @@ pub(super) fn rate(text: &str) -> Result<f64, String> {
         .ok()
         .filter(|rate: &f64| rate.is_finite() && *rate >= 0.0)
         .ok_or_else(|| format!("{text:?} is not a rate: write events per second, such as 500"))
+}
+
+/// A share, from 0 to 1.
+pub(super) fn ratio(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+    number.ok_or_else(|| format!("{text:?} is not a share: write a number from 0 to 1, such as 0.01"))
 }
 
 /// A time, such as `500ms`, `30s` or `5m`.

@@ -11,7 +11,7 @@ use super::metrics::AttemptOutcome;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// 2xx.
-    Delivered,
+    Delivered(StatusCode),
     /// 429 or 503, with the wait that the sink asked for, if it did.
     Throttled(StatusCode, Option<Duration>),
     /// Any other status.
@@ -43,7 +43,7 @@ impl Answer {
     /// What it says.
     pub(super) fn verdict(&self) -> Verdict {
         match self {
-            Self::Delivered => Verdict::Taken,
+            Self::Delivered(_) => Verdict::Taken,
             Self::Throttled(_, Some(wait)) => Verdict::Throttled(*wait),
             Self::Throttled(StatusCode::TOO_MANY_REQUESTS, None) => Verdict::Throttled(Duration::ZERO),
             Self::Throttled(_, None) | Self::Unreachable(_) => Verdict::Failed,
@@ -57,7 +57,7 @@ impl Answer {
     /// What to tell people, unless it is a success. Without the payload.
     pub(super) fn failure(&self) -> Option<String> {
         match self {
-            Self::Delivered => None,
+            Self::Delivered(_) => None,
             Self::Throttled(status, Some(wait)) => {
                 Some(format!("answered {} and asked to wait {}", status.as_u16(), seconds(*wait)))
             }
@@ -71,10 +71,18 @@ impl Answer {
         }
     }
 
+    /// The status, if there was an answer.
+    pub(super) fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Delivered(status) | Self::Throttled(status, _) | Self::Refused(status) => Some(*status),
+            Self::TimedOut(_) | Self::Unreachable(_) => None,
+        }
+    }
+
     /// As it is counted.
     pub(super) fn outcome(&self) -> AttemptOutcome {
         match self {
-            Self::Delivered => AttemptOutcome::Delivered,
+            Self::Delivered(_) => AttemptOutcome::Delivered,
             Self::Throttled(..) => AttemptOutcome::Throttled,
             Self::Refused(status) if status.is_server_error() => AttemptOutcome::Failed,
             Self::Refused(_) => AttemptOutcome::Refused,
@@ -120,7 +128,7 @@ mod tests {
         let refused = |status: u16| Answer::Refused(StatusCode::from_u16(status).unwrap());
         let wait = Duration::from_secs(3);
         for (answer, verdict) in [
-            (Answer::Delivered, Verdict::Taken),
+            (Answer::Delivered(StatusCode::OK), Verdict::Taken),
             (refused(302), Verdict::Refused),
             (refused(400), Verdict::Refused),
             (refused(404), Verdict::Refused),

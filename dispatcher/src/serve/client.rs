@@ -84,7 +84,7 @@ impl Client {
         let (head, body) = response.into_parts();
         drain(body).await;
         match head.status {
-            status if status.is_success() => Answer::Delivered,
+            status if status.is_success() => Answer::Delivered(status),
             status @ (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) => {
                 let wait = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
                 Answer::Throttled(status, wait.and_then(|value| retry_after(value, jiff::Timestamp::now())))

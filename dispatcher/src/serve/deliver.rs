@@ -12,7 +12,7 @@
 //! A sink that must not take an event twice, or an older one after a newer, has to look at its id.
 //!
 //! May import `flow`, `breaker`'s changes, `answer`, `client`, `dead_letters`, `log`, `writer`, `report`, `metrics`,
-//! `signature`, and the crate's `event`.
+//! `signature`, `traces`, and the crate's `event`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ use super::metrics::{AttemptOutcome, Metrics};
 use super::report::Health;
 use super::shutdown::Phase;
 use super::signature::{self, Signer};
+use super::traces::{Attempting, Traces};
 use super::writer::{Ended, Writer};
 use crate::{event, random};
 
@@ -56,6 +57,7 @@ pub(super) struct Delivery {
     pub(super) writer: Writer,
     pub(super) dead_letters: DeadLetters,
     pub(super) metrics: Metrics,
+    pub(super) traces: Traces,
     pub(super) health: Arc<Health>,
     pub(super) phase: watch::Receiver<Phase>,
 }
@@ -141,17 +143,22 @@ impl Delivery {
 
     fn attempt(&self, sent: Sent) -> impl Future<Output = (Sent, Attempt)> + Send + use<> {
         let client = self.client.clone();
-        let request = self.request(sent.entry.position);
+        let request = self.request(&sent);
         async move {
-            match request {
-                Ok(request) => (sent, Attempt::Answered(client.attempt(request).await)),
-                Err(why) => (sent, Attempt::Unsendable(why)),
+            let (request, span) = match request {
+                Ok(request) => request,
+                Err(why) => return (sent, Attempt::Unsendable(why)),
+            };
+            let answer = client.attempt(request).await;
+            if let Some(span) = span {
+                span.ended(&answer);
             }
+            (sent, Attempt::Answered(answer))
         }
     }
 
-    fn request(&self, position: Position) -> Result<Request<Full<Bytes>>, Unsendable> {
-        let record = self.log.read(position).map_err(Unsendable::Unread)?.ok_or(Unsendable::Lost)?;
+    fn request(&self, sent: &Sent) -> Result<(Request<Full<Bytes>>, Option<Attempting>), Unsendable> {
+        let record = self.log.read(sent.entry.position).map_err(Unsendable::Unread)?.ok_or(Unsendable::Lost)?;
         let event = event::decode(record).map_err(|e| Unsendable::Senseless(e.to_string()))?;
         let request = event::to_request(&event, &self.uri);
         let mut request = request.map_err(|e| Unsendable::Senseless(e.to_string()))?;
@@ -160,7 +167,7 @@ impl Delivery {
             let id = signature::message_id(attribute("source"), attribute("id"));
             signer.sign(request.headers_mut(), &id, clock::now_us() / 1_000_000, &event.data(), Instant::now());
         }
-        Ok(request)
+        Ok((request, self.traces.attempting(&event, &self.config.name, sent.attempt)))
     }
 
     /// Notes what came of an attempt. If its event is to be given up: the letter that it becomes.

@@ -25,6 +25,8 @@ use super::log::Entry;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) entry: Entry,
+    /// Which attempt of this process it is, from 1 on.
+    pub(super) attempt: u32,
     at: Instant,
     ticket: Ticket,
 }
@@ -99,10 +101,10 @@ impl Flow {
         };
         if next.on_budget {
             self.budget.retry();
-        } else if !next.again {
+        } else if next.attempt == 1 {
             self.budget.first_attempt();
         }
-        Some(Sent { entry: next.entry, at: now, ticket: self.breaker.ticket() })
+        Some(Sent { entry: next.entry, attempt: next.attempt, at: now, ticket: self.breaker.ticket() })
     }
 
     /// When [`Flow::next`] may have something that it has not now, unless an attempt ends before.

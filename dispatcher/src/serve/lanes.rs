@@ -80,8 +80,8 @@ impl Lane {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Next {
     pub(super) entry: Entry,
-    /// Whether it has been sent before.
-    pub(super) again: bool,
+    /// Which attempt of this process it is, from 1 on.
+    pub(super) attempt: u32,
     /// Whether this attempt draws on the retry budget.
     pub(super) on_budget: bool,
 }
@@ -269,12 +269,12 @@ impl Lanes {
     fn take_off(&mut self, id: LaneId) -> Option<Next> {
         let lane = self.by_id.get_mut(&id)?;
         lane.head = Head::InFlight;
-        let again = lane.failures > 0;
-        if !again {
+        if lane.failures == 0 {
             lane.taken = self.taken;
         }
         self.in_flight += 1;
-        Some(Next { entry: *lane.events.front()?, again, on_budget: lane.on_budget() })
+        let attempt = lane.failures.saturating_add(1);
+        Some(Next { entry: *lane.events.front()?, attempt, on_budget: lane.on_budget() })
     }
 
     fn landed(&mut self, id: LaneId) -> Option<&mut Lane> {
@@ -384,11 +384,11 @@ mod tests {
         fail(&mut lanes, &first, now, Duration::ZERO);
         lanes.push(entry(1, None));
         let other = lanes.next(now, 4, false).unwrap();
-        assert_eq!((other.entry.position, other.again, other.on_budget), (1, false, false));
+        assert_eq!((other.entry.position, other.attempt, other.on_budget), (1, 1, false));
         assert_eq!((lanes.next(now, 4, false), lanes.retries_due()), (None, 1));
         assert_eq!(lanes.wake_at(4, token_at), Some(token_at));
         let retry = lanes.next(now, 4, true).unwrap();
-        assert_eq!((retry.entry.position, retry.again, retry.on_budget), (0, true, true));
+        assert_eq!((retry.entry.position, retry.attempt, retry.on_budget), (0, 2, true));
     }
 
     #[test]

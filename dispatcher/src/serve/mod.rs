@@ -31,6 +31,7 @@ mod metrics;
 mod report;
 mod shutdown;
 mod signature;
+mod traces;
 mod writer;
 
 use std::net::SocketAddr;
@@ -57,6 +58,7 @@ use log::{SegmentLog, ShardLog};
 use metrics::Metrics;
 use report::{Health, Reporter};
 use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, LEAVE_TIME, Phase, Signals};
+use traces::Traces;
 use writer::Writer;
 
 pub use config::ConfigError;
@@ -64,6 +66,7 @@ pub use dead_letters::StoreError;
 pub use log::LogError;
 #[doc(hidden)]
 pub use log::bench;
+pub use traces::TraceOptions;
 
 /// What `dispatcher serve` is told on the command line.
 #[derive(Clone, Debug)]
@@ -82,6 +85,8 @@ pub struct ServeOptions {
     pub data_dir: PathBuf,
     /// Where to write down the addresses once they are bound.
     pub addresses: Option<PathBuf>,
+    /// Where spans go, if they go anywhere.
+    pub traces: Option<TraceOptions>,
 }
 
 /// Runs a shard until it is told to stop. An error is one sentence for the user.
@@ -97,6 +102,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let names: Vec<String> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
     let metrics = Metrics::new(&names);
+    let traces = Traces::start(options.traces.as_ref(), &config, &metrics)?;
     let health: Vec<Arc<Health>> = names.iter().map(|_| Arc::default()).collect();
     let (phase, phases) = watch::channel(Phase::Recovering);
 
@@ -149,7 +155,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         "serving"
     );
 
-    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, phase };
+    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase };
     let sinks = shard.start_sinks(&health, &addresses)?;
     let result = shard.serve(events, tls, sinks, &mut signals).await;
     admin_server.abort();
@@ -164,6 +170,7 @@ struct Shard {
     writer_thread: JoinHandle<()>,
     dead_letters: DeadLetters,
     metrics: Metrics,
+    traces: Traces,
     phase: watch::Sender<Phase>,
 }
 
@@ -182,6 +189,7 @@ impl Shard {
                 writer: self.writer.clone(),
                 dead_letters: self.dead_letters.clone(),
                 metrics: self.metrics.clone(),
+                traces: self.traces.clone(),
                 health: health.clone(),
                 phase: self.phase.subscribe(),
             };
@@ -203,6 +211,7 @@ impl Shard {
             self.log.stats()?,
             self.writer.clone(),
             self.metrics.clone(),
+            self.traces.clone(),
             self.phase.subscribe(),
         ));
         self.phase.send_replace(Phase::Serving);
@@ -246,8 +255,9 @@ impl Shard {
         let attempts = async { while sinks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FINISH_TIME, async { tokio::join!(attempts, server.stop()) }).await;
         sinks.abort_all();
-        let closed = tokio::time::timeout(CLOSE_TIME, self.writer.close()).await.is_ok();
-        if closed && self.writer_thread.join().is_err() {
+        let closing = tokio::time::timeout(CLOSE_TIME, self.writer.close());
+        let (closed, ()) = tokio::join!(closing, self.traces.written(CLOSE_TIME));
+        if closed.is_ok() && self.writer_thread.join().is_err() {
             return Err(anyhow!("the log's thread ended abnormally: see the log above"));
         }
         if self.writer.is_failed() {

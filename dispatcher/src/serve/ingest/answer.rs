@@ -22,7 +22,7 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
 /// A request that was not accepted.
 pub(super) struct Rejection {
     pub(super) reason: Reject,
-    status: StatusCode,
+    pub(super) status: StatusCode,
     sentence: String,
     retry_after: Option<u64>,
 }

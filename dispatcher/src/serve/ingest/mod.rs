@@ -14,7 +14,7 @@
 //! `OPTIONS /` answers the `CloudEvents` webhook validation. 410 is never answered: a shard that is there takes events.
 //!
 //! Memory: bodies under way are limited together, and the first that does not fit is answered 429 and not kept. May
-//! import `filter`, `writer`, `log`, `metrics`, and the crate's `event`.
+//! import `filter`, `writer`, `log`, `metrics`, `traces`, and the crate's `event`.
 
 mod answer;
 mod body;
@@ -34,6 +34,7 @@ use super::filter::Filters;
 use super::log::{LogStats, NewRecord, OVERHEAD_BYTES, ShardLog, key_hash};
 use super::metrics::{Metrics, Reject};
 use super::shutdown::Phase;
+use super::traces::Traces;
 use super::writer::{NotStored, Writer};
 use crate::event::{self, Event, Refusal};
 use answer::{Rejection, reject};
@@ -52,6 +53,7 @@ pub(super) struct Ingest {
     room: Room,
     writer: Writer,
     metrics: Metrics,
+    traces: Traces,
     phase: watch::Receiver<Phase>,
 }
 
@@ -63,6 +65,7 @@ impl Ingest {
         stats: LogStats,
         writer: Writer,
         metrics: Metrics,
+        traces: Traces,
         phase: watch::Receiver<Phase>,
     ) -> Self {
         Self {
@@ -71,6 +74,7 @@ impl Ingest {
             room: Room::new(config, log, stats),
             writer,
             metrics,
+            traces,
             phase,
         }
     }
@@ -91,6 +95,7 @@ impl Ingest {
     }
 
     async fn accept(&self, request: Request<Incoming>) -> Result<(), Rejection> {
+        let started = self.traces.begin();
         let (head, body) = request.into_parts();
         if let Err(rejection) = self.admit(&head) {
             body::discard(body).await;
@@ -105,7 +110,16 @@ impl Ingest {
         })?;
         // The records are copies: what waits for the disk need not be there twice.
         drop((head, body));
-        let records = self.records(&events);
+        let spans = self.traces.accepting(started, &events);
+        let stored = self.store(&events).await;
+        if let Some(spans) = spans {
+            spans.ended(stored.as_ref().map_or_else(|rejection| rejection.status, |()| StatusCode::ACCEPTED));
+        }
+        stored
+    }
+
+    async fn store(&self, events: &[Event]) -> Result<(), Rejection> {
+        let records = self.records(events);
         if records.is_empty() {
             return Ok(());
         }

@@ -9,6 +9,7 @@ mod ingest;
 mod log;
 mod process;
 mod sinks;
+mod traces;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ struct Inner {
     log: log::LogMetrics,
     process: process::ProcessMetrics,
     sinks: Vec<sinks::SinkMetrics>,
+    traces: traces::TraceMetrics,
 }
 
 /// All metrics of one shard. Cheap to clone.
@@ -49,7 +51,8 @@ impl Metrics {
         let log = log::LogMetrics::register(&mut registry);
         let process = process::ProcessMetrics::register(&mut registry);
         let sinks = sinks::register(&mut registry, sink_names);
-        Self(Arc::new(Inner { registry, dead_letters, ingest, log, process, sinks }))
+        let traces = traces::TraceMetrics::register(&mut registry);
+        Self(Arc::new(Inner { registry, dead_letters, ingest, log, process, sinks, traces }))
     }
 
     /// The `OpenMetrics` text, with the log's own figures if it is open.
