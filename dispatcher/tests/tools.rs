@@ -11,9 +11,13 @@
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use support::{Daemon, Load, Shard, config, event_headers, refusing, request, sink, try_request};
+use support::{Daemon, Load, PATIENCE, Shard, config, event_headers, refusing, request, sink, try_request};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 fn url(sink: &Daemon) -> String {
     format!("http://{}/", sink.listen)
@@ -259,4 +263,30 @@ async fn end_to_end_the_sink_knows_how_long_events_took() {
     let latency = &sink.summary().await["latency_ms"];
     assert_eq!(latency["samples"], json!(150));
     assert!(latency["p50"].as_f64() <= latency["max"].as_f64() && latency["max"].as_f64() > Some(0.0), "{latency}");
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_waits_until_another_ends() {
+    const FILES: u32 = 64;
+    let home = tempfile::tempdir().unwrap();
+    let sink = Daemon::start_with_files(FILES, home.path(), &["sink", "--listen", "127.0.0.1:0"]).await;
+    let asking = || async {
+        let mut connection = TcpStream::connect(&sink.listen).await.unwrap();
+        connection.write_all(b"GET /summary HTTP/1.1\r\nhost: sink\r\n\r\n").await.unwrap();
+        connection
+    };
+    let mut answer = [0; 15];
+    let mut open = Vec::new();
+    for _ in 0..FILES / 2 {
+        let mut connection = asking().await;
+        timeout(PATIENCE, connection.read_exact(&mut answer)).await.unwrap().unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        open.push(connection);
+    }
+    let mut waiting = asking().await;
+    let early = timeout(Duration::from_millis(300), waiting.read_exact(&mut answer)).await;
+    assert!(early.is_err(), "one more than the limit was answered");
+    drop(open.pop());
+    timeout(PATIENCE, waiting.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
 }

@@ -46,10 +46,21 @@ pub(crate) struct Daemon {
 impl Daemon {
     /// Starts it and waits until it has bound its addresses.
     pub(crate) async fn start(home: &Path, args: &[&str]) -> Self {
+        Self::start_as(Command::new(BIN), home, args).await
+    }
+
+    /// The same, with no more than so many open files.
+    pub(crate) async fn start_with_files(files: u32, home: &Path, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {files} && exec \"$0\" \"$@\""), BIN]);
+        Self::start_as(shell, home, args).await
+    }
+
+    async fn start_as(mut program: Command, home: &Path, args: &[&str]) -> Self {
         let run = std::fs::read_dir(home).unwrap().count();
         let addresses = home.join(format!("addresses-{run}"));
         let log = home.join(format!("log-{run}"));
-        let child = Command::new(BIN)
+        let child = program
             .args(args)
             .arg("--addresses")
             .arg(&addresses)
