@@ -94,7 +94,56 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::{CAP, Window};
+    use proptest::prelude::*;
     use std::time::Duration;
+
+    /// A clock that is right now and then.
+    fn time() -> impl Strategy<Value = i64> {
+        prop_oneof![0..200_i64, Just(i64::MIN), Just(i64::MAX), any::<i64>()]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_clock_does_what_came_after_the_last_jump_is_known_and_what_is_over_is_forgotten(
+            span in 1..100_u64,
+            earlier in proptest::collection::vec((1..20_u128, time(), any::<bool>(), any::<bool>()), 0..60),
+            now in time(),
+        ) {
+            let mut window = Window::new(Duration::from_micros(span)).unwrap();
+            for (identity, at, ends_group, stored) in earlier {
+                window.is_duplicate(identity, at);
+                prop_assert!(window.is_duplicate(identity, at), "sent twice at once");
+                if ends_group {
+                    window.decided(stored);
+                }
+                prop_assert_eq!(window.known.len(), window.order.len());
+            }
+            window.decided(true);
+            prop_assert!(!window.is_duplicate(100, now), "what is new is never taken for known");
+            window.decided(true);
+            let last = now.saturating_add_unsigned(span - 1);
+            prop_assert!(window.is_duplicate(100, last), "and then it is known for as long as the window is");
+            // Once the clock is past all that it ever said, nothing is left of it.
+            let newest = window.order.iter().map(|seen| seen.accepted_at_us).max().unwrap();
+            if let Some(later) = newest.checked_add_unsigned(span) {
+                prop_assert!(!window.is_duplicate(101, later));
+                prop_assert_eq!(window.order.len(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_for_one_event_does_not_make_the_window_grow_without_bound() {
+        let mut window = Window::new(Duration::from_secs(1)).unwrap();
+        window.remember(1, i64::MAX);
+        for identity in 2..=CAP as u128 + 10 {
+            window.remember(identity, i64::try_from(identity).unwrap() * 1_000_000);
+        }
+        assert!(window.order.len() <= CAP);
+        let now = i64::try_from(CAP).unwrap() * 1_000_000 + 11_000_000;
+        assert!(!window.is_duplicate(1, now), "what was of the future is forgotten in its turn");
+        assert_eq!(window.order.len(), 1, "and then the window is as long as it should be");
+    }
 
     #[test]
     fn without_a_length_there_is_no_window() {

@@ -148,6 +148,19 @@ fn the_report_and_the_door_agree_on_what_full_means() {
     assert_eq!(reached(&config, &stats(1, 1, Some(0)), 5_001), Some(Limit::Age));
 }
 
+#[test]
+fn a_clock_that_jumps_closes_the_door_at_most_until_it_is_right_again() {
+    let config = config(1000, None, Some(5));
+    let with = |oldest| LogStats { events: 1, bytes: 1, oldest_accepted_at_us: Some(oldest), ..blank() };
+    assert_eq!(reached(&config, &with(1_000_000), 0), None, "set back: nothing is of the future");
+    assert_eq!(reached(&config, &with(0), i64::MAX), Some(Limit::Age), "far ahead: everything is old,");
+    assert_eq!(reached(&config, &with(0), 5_000), None, "until it is right again,");
+    assert_eq!(reached(&config, &blank(), i64::MAX), None, "or everything is delivered");
+    for (then, now) in [(i64::MIN, i64::MAX), (i64::MAX, i64::MIN), (i64::MIN, i64::MIN), (i64::MAX, i64::MAX)] {
+        assert_eq!(reached(&config, &with(then), now), (now > then).then_some(Limit::Age));
+    }
+}
+
 fn blank() -> LogStats {
     MemoryLog::open(&Disk::default(), &["a".to_owned()]).stats().unwrap()
 }

@@ -40,8 +40,9 @@ struct Copy {
 impl Core {
     /// Copies one run of stragglers together, if there is one worth it. True if there was.
     pub(super) fn compact(&self) -> Result<bool, LogError> {
-        let Some(run) = choose(&self.state(), u64::from(self.pool.size)) else { return Ok(false) };
-        let spare = match self.pool.take(0) {
+        let size = u64::from(self.pool.size());
+        let Some(run) = choose(&self.state(), size) else { return Ok(false) };
+        let spare = match self.pool.take(size) {
             // Without room for a copy they stay where they are.
             Err(LogError::Full) => return Ok(false),
             other => other?,
@@ -145,13 +146,14 @@ impl Copy {
 }
 
 /// The first run of neighbours that is worth it. The one that is written to and the one before are let alone: what
-/// is waited for there is about to be settled.
+/// is waited for there is about to be settled. `size`: of the file that it is copied to.
 fn choose(state: &State, size: u64) -> Option<Run> {
     let sealed = state.segments.len().saturating_sub(2);
     let mut run: &[Live] = &[];
     for (at, live) in state.segments[..sealed].iter().enumerate() {
         let longer = &state.segments[at - run.len()..=at];
-        let fits = total(longer) <= size / 2 && live.listed.live_bytes <= size / 4;
+        let has_little = live.listed.live_bytes <= size.min(u64::from(live.segment.size)) / 4;
+        let fits = total(longer) <= size / 2 && has_little;
         if fits {
             run = longer;
             continue;
@@ -159,7 +161,7 @@ fn choose(state: &State, size: u64) -> Option<Run> {
         if is_worth_it(run, size) {
             break;
         }
-        run = if live.listed.live_bytes <= size / 4 { &state.segments[at..=at] } else { &[] };
+        run = if has_little { &state.segments[at..=at] } else { &[] };
     }
     let (first, last) = (run.first()?, run.last()?);
     is_worth_it(run, size).then(|| Run {
@@ -170,8 +172,9 @@ fn choose(state: &State, size: u64) -> Option<Run> {
 }
 
 fn is_worth_it(run: &[Live], size: u64) -> bool {
-    let with_events = run.iter().filter(|live| live.listed.live > 0).count() as u64;
-    with_events >= 2 && total(run) <= (with_events - 1) * (size / 4)
+    let with_events = run.iter().filter(|live| live.listed.live > 0);
+    let freed = with_events.map(|live| u64::from(live.segment.size)).sum::<u64>().saturating_sub(size);
+    freed > 0 && total(run) <= freed / 4
 }
 
 fn total(run: &[Live]) -> u64 {

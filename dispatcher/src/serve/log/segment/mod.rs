@@ -1,4 +1,4 @@
-//! The log as a row of files of equal size, written from front to back: segments.
+//! The log as a row of files, written from front to back: segments.
 //!
 //! ```text
 //! sealed           sealed           written to
@@ -15,17 +15,20 @@
 //! | `checkpoint`, `sinks` | what is kept of the ledger, and the numbers of the sinks |
 //! | `reader` | one file, for reading |
 //! | `state` | what is in memory |
+//! | `sizes` | how large segments are: 4 MiB at first, 64 MiB in the end |
 //! | `pool` | files that are ready to be written to |
-//! | `write`, `read`, `compact`, `recover` | what the log does |
+//! | `write`, `read`, `compact`, `found`, `recover` | what the log does |
 //!
 //! An append is one write and one `fdatasync` in a file that is already there, at its full size. Settlements are
 //! frames in the same file, without a sync of their own. Memory: the ledger, the index of the segment that is
-//! written to (64 bytes an event, at most 8 MiB), and a few words per segment.
+//! written to (64 bytes an event, at most 8 MiB), and a few words per segment. Disk: a log that nothing was appended
+//! to is one file of 4 MiB; the next file is made when a quarter of that is full.
 
 mod checkpoint;
 mod compact;
 mod files;
 mod format;
+mod found;
 #[cfg(test)]
 pub(super) mod memory;
 mod pool;
@@ -34,6 +37,7 @@ mod reader;
 mod recover;
 mod scan;
 mod sinks;
+mod sizes;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -52,11 +56,12 @@ use super::{Entry, LogError, LogStats, NewRecord, Position, ShardLog, SinkId, Un
 use files::{Directory, Real};
 use pool::Pool;
 use reader::{Segment, store};
+use sizes::Sizes;
 use state::State;
 use write::Write;
 
 /// Bytes of a segment. A larger group gets a larger segment, for once.
-const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
+const SIZES: Sizes = Sizes { smallest: 4 * 1024 * 1024, largest: 64 * 1024 * 1024 };
 
 /// Most identities that are looked up at start.
 const MAX_IDENTITIES: usize = 1_000_000;
@@ -110,7 +115,7 @@ impl SegmentLog {
             TryLockError::WouldBlock => LogError::Locked(dir.to_owned()),
             TryLockError::Error(source) => directory(source),
         })?;
-        let mut log = Self::open_in(Arc::new(Real::new(&path)), sink_names, SEGMENT_BYTES, true)?;
+        let mut log = Self::open_in(Arc::new(Real::new(&path)), sink_names, SIZES, true)?;
         log.lock = Some(lock);
         let core = log.core.clone();
         let steward = std::thread::Builder::new().name("log-steward".to_owned()).spawn(move || core.tend());
@@ -121,14 +126,13 @@ impl SegmentLog {
     fn open_in(
         directory: Arc<dyn Directory>,
         sink_names: &[String],
-        segment_bytes: u32,
+        sizes: Sizes,
         has_steward: bool,
     ) -> Result<Self, LogError> {
-        let mut found = recover::find(&*directory, segment_bytes)?;
+        let mut found = found::find(&*directory, sizes)?;
         let recover::Recovered { state, write, generation, free } = recover::recover(&found, sink_names)?;
-        let spares = std::mem::take(&mut found.spares);
         let core = Core {
-            pool: Pool::new(directory, segment_bytes, spares, &found.names),
+            pool: Pool::new(directory, sizes, &mut found),
             bytes: AtomicU64::new(state.ledger.bytes()),
             leftovers: Mutex::new(free.clone()),
             generation: AtomicU32::new(generation),
@@ -143,7 +147,7 @@ impl SegmentLog {
     /// Opens a log of tiny segments, which does everything in the thread that calls it.
     #[cfg(test)]
     pub(super) fn open_tiny(disk: &memory::Memory, sink_names: &[String]) -> Result<Self, LogError> {
-        Self::open_in(Arc::new(disk.clone()), sink_names, 4096, false)
+        Self::open_in(Arc::new(disk.clone()), sink_names, Sizes { smallest: 4096, largest: 4096 }, false)
     }
 
     /// For one operation of the writer. After one that has failed there are no more.
@@ -181,6 +185,9 @@ impl Core {
         self.pool.give(free).map_err(|e| store(&e))?;
         let mut current = self.write.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(write) = write {
+            if let Some(last) = self.state().last() {
+                self.pool.written(last.size, write.tail);
+            }
             *current = write;
             current.generation = self.next_generation();
             if self.add_checkpoint(&mut current)? {

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::super::LogError;
 use super::files::{Directory, File};
+use super::found::Found;
 use super::reader::{Segment, store};
-
-/// Files that are kept ready. One to go on with, one to copy leftovers to.
-const READY: usize = 2;
+use super::sizes::{MOST_SPARES, Sizes};
 
 /// After the disk was full, how long to wait before asking it again.
 const FULL_WAIT: Duration = Duration::from_millis(500);
@@ -31,6 +30,10 @@ pub(super) struct Spare {
 #[derive(Default)]
 struct Ready {
     spares: Vec<Spare>,
+    /// How many there are to be.
+    wanted: usize,
+    /// Bytes of the next segment.
+    size: u32,
     next_name: u64,
     full_since: Option<Instant>,
     stop: bool,
@@ -41,19 +44,20 @@ struct Ready {
 /// The files that are ready.
 pub(super) struct Pool {
     directory: Arc<dyn Directory>,
-    /// Bytes of a usual segment.
-    pub(super) size: u32,
+    pub(super) sizes: Sizes,
     ready: Mutex<Ready>,
     changed: Condvar,
 }
 
 impl Pool {
-    /// A pool of these files; `names` are all that are taken.
-    pub(super) fn new(directory: Arc<dyn Directory>, size: u32, spares: Vec<Spare>, names: &[String]) -> Self {
+    /// A pool of what was found.
+    pub(super) fn new(directory: Arc<dyn Directory>, sizes: Sizes, found: &mut Found) -> Self {
+        let Found { names, spares, size, .. } = found;
+        let (spares, size) = (std::mem::take(spares), *size);
         let numbers = names.iter().filter_map(|name| name.strip_suffix(SUFFIX)?.parse::<u64>().ok());
         let next_name = numbers.max().map_or(0, |number| number + 1);
-        let ready = Mutex::new(Ready { spares, next_name, news: true, ..Ready::default() });
-        Self { directory, size, ready, changed: Condvar::new() }
+        let ready = Mutex::new(Ready { spares, size, next_name, news: true, ..Ready::default() });
+        Self { directory, sizes, ready, changed: Condvar::new() }
     }
 
     /// Whether this is the name of a segment.
@@ -63,24 +67,49 @@ impl Pool {
 
     /// A file of at least so many bytes. `Full` if there is none, and no room for one.
     pub(super) fn take(&self, bytes: u64) -> Result<Spare, LogError> {
-        if bytes <= u64::from(self.size)
-            && let Some(spare) = self.take_ready()
-        {
+        if let Some(spare) = self.take_ready(bytes) {
             return Ok(spare);
         }
         if self.ready().full_since.is_some_and(|since| since.elapsed() < FULL_WAIT) {
             return Err(LogError::Full);
         }
-        let size = u32::try_from(bytes.max(u64::from(self.size)))
+        let least = u32::try_from(self.sizes.at_least(bytes))
             .map_err(|_| LogError::Store(format!("{bytes} bytes are too much for one group")))?;
-        self.prepare(size).map_err(|e| if is_full(&e) { LogError::Full } else { store(&e) })
+        let usual = least.max(self.size());
+        let prepared = match self.prepare(usual) {
+            // Growing can wait.
+            Err(e) if is_full(&e) && least < usual => self.prepare(least),
+            other => other,
+        };
+        prepared.map_err(|e| if is_full(&e) { LogError::Full } else { store(&e) })
     }
 
-    /// A file of the usual size, if one is ready.
-    pub(super) fn take_ready(&self) -> Option<Spare> {
-        let spare = self.ready().spares.pop()?;
+    /// A file of at least so many bytes, if one is ready.
+    fn take_ready(&self, bytes: u64) -> Option<Spare> {
+        let spare = {
+            let mut ready = self.ready();
+            let at = ready.spares.iter().rposition(|spare| u64::from(spare.size) >= bytes)?;
+            ready.spares.remove(at)
+        };
         self.news();
         Some(spare)
+    }
+
+    /// Bytes of the next segment.
+    pub(super) fn size(&self) -> u32 {
+        self.ready().size
+    }
+
+    /// A segment of `size` is written to, and full up to `tail`.
+    pub(super) fn written(&self, size: u32, tail: u32) {
+        let mut ready = self.ready();
+        ready.size = ready.size.max(self.sizes.after(size));
+        let wanted = self.sizes.spares(size, tail);
+        if wanted > ready.wanted {
+            ready.wanted = wanted;
+            drop(ready);
+            self.news();
+        }
     }
 
     /// Takes files back. Nothing in them is needed any more.
@@ -88,15 +117,17 @@ impl Pool {
         let mut surplus = Vec::new();
         for segment in segments {
             segment.retire();
-            if segment.size != self.size {
-                surplus.push(segment.name.clone());
+            let (name, file, size) = (segment.name.clone(), segment.file.clone(), segment.size);
+            let mut ready = self.ready();
+            // On a full disk a small one is better than none.
+            let is_large = size >= ready.size || ready.full_since.is_some();
+            if !is_large || !self.sizes.has(size) {
+                surplus.push(name);
                 continue;
             }
-            let (name, file) = (segment.name.clone(), segment.file.clone());
-            let mut ready = self.ready();
             // To the back of the line: what was written last is overwritten last.
-            ready.spares.insert(0, Spare { name, file, size: self.size });
-            let kept = ready.spares.len().min(READY);
+            ready.spares.insert(0, Spare { name, file, size });
+            let kept = ready.spares.len().min(MOST_SPARES);
             surplus.extend(ready.spares.drain(kept..).map(|spare| spare.name));
         }
         for name in &surplus {
@@ -129,11 +160,12 @@ impl Pool {
     fn fill(&self) -> bool {
         loop {
             let ready = self.ready();
-            if ready.stop || ready.spares.len() >= READY {
+            if ready.stop || ready.spares.len() >= ready.wanted {
                 return !ready.stop;
             }
+            let size = ready.size;
             drop(ready);
-            match self.prepare(self.size) {
+            match self.prepare(size) {
                 Ok(spare) => self.give_back(spare),
                 Err(e) => {
                     // Not fatal: whoever needs a file tries for itself.
@@ -163,7 +195,7 @@ impl Pool {
             format!("{:08}{SUFFIX}", ready.next_name - 1)
         };
         // Others write to this disk too. They are not to find it full because a segment was tried in vain.
-        if self.directory.room()? < u64::from(size) + u64::from(self.size / 4) {
+        if self.directory.room()? < u64::from(size) + u64::from(self.sizes.largest / 4) {
             self.ready().full_since = Some(Instant::now());
             return Err(ErrorKind::StorageFull.into());
         }

@@ -10,24 +10,13 @@ use std::sync::Arc;
 use super::super::LogError;
 use super::super::ledger::Ledger;
 use super::checkpoint::{self, Checkpoint, Listed};
-use super::files::Directory;
-use super::format::{ENTRY_BYTES, HEADER, Header, Kind, Use};
-use super::pool::{Pool, Spare};
-use super::reader::{Segment, Unreadable, store};
+use super::format::{ENTRY_BYTES, Header, Kind};
+use super::found::Found;
+use super::reader::{Segment, Unreadable};
 use super::scan::{Scanned, frame_at, scan};
 use super::sinks::Sinks;
 use super::state::{Live, State};
 use super::write::{Write, settled};
-
-/// All files, by what they are.
-pub(super) struct Found {
-    /// In order of generation.
-    pub(super) logs: Vec<Arc<Segment>>,
-    pub(super) leftovers: Vec<Arc<Segment>>,
-    pub(super) spares: Vec<Spare>,
-    pub(super) names: Vec<String>,
-    pub(super) generation: u32,
-}
 
 /// What was recovered.
 pub(super) struct Recovered {
@@ -37,46 +26,6 @@ pub(super) struct Recovered {
     pub(super) generation: u32,
     /// Files that are in use no more.
     pub(super) free: Vec<Arc<Segment>>,
-}
-
-/// Looks at every file.
-pub(super) fn find(directory: &dyn Directory, usual: u32) -> Result<Found, LogError> {
-    let names = directory.list().map_err(|e| store(&e))?;
-    let names: Vec<String> = names.into_iter().filter(|name| Pool::is_segment(name)).collect();
-    let mut found =
-        Found { logs: Vec::new(), leftovers: Vec::new(), spares: Vec::new(), names: names.clone(), generation: 0 };
-    for name in names {
-        let file = directory.open(&name).map_err(|e| store(&e))?;
-        let size = u32::try_from(file.len().map_err(|e| store(&e))?).unwrap_or(0);
-        let mut head = [0; HEADER as usize];
-        let header = if size < 2 * HEADER {
-            None
-        } else {
-            file.read_at(&mut head, 0).map_err(|e| store(&e))?;
-            Header::decode(&head).map_err(|_| LogError::Foreign("segments of another version"))?
-        };
-        match header {
-            Some(header) => {
-                found.generation = found.generation.max(header.generation);
-                let segment = Arc::new(Segment::new(name, file, header, size));
-                let kind = if header.purpose == Use::Log { &mut found.logs } else { &mut found.leftovers };
-                kind.push(segment);
-            }
-            None if size == usual => {
-                if head.iter().any(|&byte| byte != 0) {
-                    tracing::warn!(
-                        segment = name,
-                        "this segment has no valid head: it was about to be used when the power failed, or is damaged"
-                    );
-                }
-                found.spares.push(Spare { name, file, size });
-            }
-            // The process ended while it was being filled.
-            None => directory.remove(&name).map_err(|e| store(&e))?,
-        }
-    }
-    found.logs.sort_by_key(|segment| segment.header.generation);
-    Ok(found)
 }
 
 /// The log as the last process has left it.

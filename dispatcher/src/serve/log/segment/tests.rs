@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::SegmentLog;
+use super::files::Directory;
 use super::memory::{Cut, Memory};
+use super::sizes::Sizes;
 use crate::serve::log::{Entry, LogError, NewRecord, Position, ShardLog, SinkSet};
 
 /// `SplitMix64`.
@@ -37,6 +39,14 @@ fn open(disk: &Memory) -> SegmentLog {
     SegmentLog::open_tiny(disk, &names()).unwrap()
 }
 
+fn sizes(smallest: u32, largest: u32) -> Sizes {
+    Sizes { smallest, largest }
+}
+
+fn open_with(disk: &Memory, sizes: Sizes) -> SegmentLog {
+    SegmentLog::open_in(std::sync::Arc::new(disk.clone()), &names(), sizes, false).unwrap()
+}
+
 fn record(random: &mut Random) -> NewRecord {
     let length = usize::try_from(random.below(600)).unwrap();
     let skip = match random.below(6) {
@@ -45,8 +55,12 @@ fn record(random: &mut Random) -> NewRecord {
         _ => SinkSet::default(),
     };
     NewRecord {
-        // The clock goes forth and back.
-        accepted_at_us: i64::try_from(random.below(1_000_000)).unwrap(),
+        // The clock goes forth and back, now and then as far as it can.
+        accepted_at_us: match random.below(1_000_000) {
+            0..100_000 => i64::MIN,
+            900_000.. => i64::MAX,
+            time => i64::try_from(time).unwrap(),
+        },
         key: (random.below(3) > 0).then(|| random.next()),
         skip,
         identity: u128::from(random.next()),
@@ -124,8 +138,9 @@ impl Promises {
         let stats = log.stats().unwrap();
         assert_eq!(stats.sinks, [waiting(0), waiting(1)]);
         let left = self.0.values().filter(|(_, settled)| *settled != [Settled::Yes; 2]);
-        assert_eq!((stats.events, stats.lost), (left.count() as u64, 0));
-        assert_eq!(stats.oldest_accepted_at_us.is_some(), stats.events > 0);
+        assert_eq!((stats.events, stats.lost), (left.clone().count() as u64, 0));
+        let oldest = left.clone().next().map(|(new, _)| new.accepted_at_us);
+        assert_eq!(stats.oldest_accepted_at_us, oldest, "of the first in the row, whatever the clock says");
     }
 }
 
@@ -133,6 +148,9 @@ impl Promises {
 fn live(seed: u64) {
     let mut random = Random(seed);
     let mut disk = Memory::default();
+    // In half of the lives segments grow.
+    let largest = if seed.is_multiple_of(2) { 4096 } else { 16 * 1024 };
+    let open = |disk: &Memory| open_with(disk, sizes(4096, largest));
     let mut log = open(&disk);
     let mut promises = Promises::default();
     for _ in 0..40 {
@@ -335,6 +353,117 @@ fn a_sink_that_is_stuck_on_a_few_events_does_not_hold_on_to_every_segment() {
     drain(&log);
 }
 
+/// Sizes of all segments, the smallest first.
+fn lengths(disk: &Memory) -> Vec<usize> {
+    let mut lengths: Vec<_> = disk.names().iter().map(|name| disk.content(name).len()).collect();
+    lengths.sort_unstable();
+    lengths
+}
+
+#[test]
+fn segments_begin_small_and_double_as_they_fill_and_a_restart_goes_on_with_that() {
+    let disk = Memory::default();
+    let sizes = sizes(4096, 32 * 1024);
+    let mut log = open_with(&disk, sizes);
+    assert_eq!(lengths(&disk), [4096], "an idle log is one small file");
+    for _ in 0..3 {
+        drop(log);
+        log = open_with(&disk, sizes);
+        assert_eq!(lengths(&disk), [4096], "restarts do not make it more");
+    }
+    let mut random = Random(11);
+    let mut stored = Vec::new();
+    for round in 0..400 {
+        let mut new = record(&mut random);
+        new.skip = SinkSet::default();
+        assert_eq!(log.append(&[new.clone()]).unwrap(), round);
+        stored.push(new.record);
+        if round % 50 == 49 {
+            drop(log);
+            log = open_with(&disk, sizes);
+        }
+    }
+    let found = lengths(&disk);
+    let kib: Vec<_> = found.iter().map(|length| length / 1024).collect();
+    assert_eq!(kib[..4], [4, 8, 16, 32]);
+    assert!(kib[4..].iter().all(|&length| length == 32) && kib.len() > 5, "{kib:?}");
+    for (position, record) in (0..).zip(&stored) {
+        assert_eq!(log.read(position).unwrap().as_ref(), Some(record));
+    }
+    drain(&log);
+    for _ in 0..400 {
+        log.append(&[record(&mut random)]).unwrap();
+        drain(&log);
+    }
+    let kib: Vec<_> = lengths(&disk).iter().map(|length| length / 1024).collect();
+    assert!(kib.len() <= 5 && kib.iter().all(|&length| length == 32), "the small ones are gone: {kib:?}");
+}
+
+#[test]
+fn a_shard_takes_four_mebibytes_until_it_has_accepted_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = SegmentLog::open(directory.path(), &names()).unwrap();
+    let taken = || {
+        let files = std::fs::read_dir(directory.path().join("log")).unwrap();
+        files.map(|file| file.unwrap().metadata().unwrap().len()).sum::<u64>() / 1024
+    };
+    assert_eq!(taken(), 4 * 1024);
+    let mut random = Random(17);
+    let mut large = record(&mut random);
+    large.record = Bytes::from(vec![1; 900 * 1024]);
+    log.append(&[large.clone()]).unwrap();
+    drop(log);
+    assert_eq!(taken(), 4 * 1024);
+    let log = SegmentLog::open(directory.path(), &names()).unwrap();
+    log.append(&[large]).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while taken() < (4 + 8) * 1024 {
+        assert!(std::time::Instant::now() < deadline, "no file is made to go on with");
+        std::thread::yield_now();
+    }
+    drop(log);
+    assert_eq!(taken(), (4 + 8) * 1024);
+    assert_eq!(SegmentLog::open(directory.path(), &names()).unwrap().end(), 2);
+    assert_eq!(taken(), (4 + 8) * 1024, "what was ready is ready again");
+}
+
+#[test]
+fn a_disk_too_full_to_grow_goes_on_with_small_segments() {
+    let disk = Memory::default();
+    let sizes = sizes(4096, 64 * 1024);
+    let log = open_with(&disk, sizes);
+    // Room for 8 KiB, and for others what the log leaves to them.
+    disk.room(Some(8 * 1024 + 16 * 1024));
+    let mut random = Random(13);
+    for round in 0..300 {
+        let new = record(&mut random);
+        let result = log.append(&[new]);
+        assert!(result.is_ok(), "round {round}: {result:?}");
+        drain(&log);
+    }
+    let used: usize = lengths(&disk).iter().sum();
+    assert!(used <= 12 * 1024, "{used} bytes");
+    disk.room(None);
+    for _ in 0..300 {
+        log.append(&[record(&mut random)]).unwrap();
+        drain(&log);
+    }
+}
+
+#[test]
+fn a_file_whose_filling_was_interrupted_is_no_segment() {
+    let disk = Memory::default();
+    let sizes = sizes(4096, 16 * 1024);
+    drop(open_with(&disk, sizes));
+    for (name, length) in [("00000007.segment", 4096), ("00000008.segment", 8192), ("00000009.segment", 5000)] {
+        let file = Directory::create(&disk, name).unwrap();
+        file.write_at(&vec![0; length], 0).unwrap();
+    }
+    let log = open_with(&disk, sizes);
+    assert_eq!(lengths(&disk), [4096, 8192], "what is as large as the next one has to be is used");
+    assert_eq!(log.end(), 0);
+}
+
 #[test]
 fn a_full_disk_refuses_events_until_deliveries_have_made_room() {
     let disk = Memory::default();
@@ -365,7 +494,7 @@ fn a_full_disk_refuses_events_until_deliveries_have_made_room() {
 #[test]
 fn a_group_costs_one_sync_and_settlements_none() {
     let disk = Memory::default();
-    let log = SegmentLog::open_in(std::sync::Arc::new(disk.clone()), &names(), 1024 * 1024, false).unwrap();
+    let log = open_with(&disk, sizes(1024 * 1024, 1024 * 1024));
     let before = disk.syncs();
     let mut random = Random(3);
     for _ in 0..10 {
@@ -378,7 +507,7 @@ fn a_group_costs_one_sync_and_settlements_none() {
 #[test]
 fn the_identities_of_the_backlog_are_found_again_and_some_of_what_was_trimmed() {
     let disk = Memory::default();
-    let open = || SegmentLog::open_in(std::sync::Arc::new(disk.clone()), &names(), 16 * 1024, false).unwrap();
+    let open = || open_with(&disk, sizes(16 * 1024, 16 * 1024));
     let mut log = open();
     let mut random = Random(5);
     let mut stored = Vec::new();
@@ -396,6 +525,30 @@ fn the_identities_of_the_backlog_are_found_again_and_some_of_what_was_trimmed() 
     let found = log.identities(i64::MAX).unwrap();
     assert!(found.len() > 20, "only {} of 100 are still known", found.len());
     assert!(found.iter().all(|known| stored.contains(known)));
+}
+
+#[test]
+fn whatever_the_clock_did_the_identities_are_those_of_events_and_the_last_ones_are_among_them() {
+    for seed in 0..100 {
+        let mut random = Random(seed);
+        let disk = Memory::default();
+        let mut log = open(&disk);
+        let mut stored = Vec::new();
+        for _ in 0..30 {
+            let group = records(&mut random, 4);
+            stored.extend(group.iter().map(|new| (new.accepted_at_us, new.identity)));
+            log.append(&group).unwrap();
+            if random.below(10) == 0 {
+                drop(log);
+                log = open(&disk);
+            }
+            for span in [0, 1, 1_000, i64::MAX] {
+                let found = log.identities(span).unwrap();
+                assert!(found.len() >= group.len(), "seed {seed}");
+                assert!(stored.ends_with(&found), "seed {seed}: they are not the last ones in their order");
+            }
+        }
+    }
 }
 
 #[test]

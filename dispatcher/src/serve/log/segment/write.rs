@@ -103,6 +103,7 @@ impl Core {
         write.tail = offset;
         write.durable = offset;
         write.count += u32::try_from(events.len()).unwrap_or(u32::MAX);
+        self.pool.written(segment.size, offset);
         let mut state = self.state();
         state.index.extend_from_slice(&write.index);
         for event in &events {
@@ -199,6 +200,7 @@ impl Core {
         write.tail = u32::try_from(write.buffer.len()).unwrap_or(u32::MAX);
         write.durable = write.tail;
         write.count = 0;
+        self.pool.written(size, write.tail);
         self.pool.give(free).map_err(|e| store(&e))?;
         self.rolled();
         Ok(())
@@ -213,11 +215,8 @@ impl Core {
         if !self.state().has_settled() {
             return Err(LogError::Full);
         }
-        if needed <= u64::from(self.pool.size)
-            && self.add_checkpoint(write)?
-            && let Some(spare) = self.pool.take_ready()
-        {
-            return Ok(spare);
+        if needed <= u64::from(self.pool.sizes.largest) && self.add_checkpoint(write)? {
+            return self.pool.take(needed);
         }
         // There is no room for a checkpoint either. What the settlements say is on disk then says the same.
         self.sync(write)?;
