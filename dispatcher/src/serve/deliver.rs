@@ -112,14 +112,14 @@ impl Delivery {
             let wake = [flow.wake_at(), unreadable].into_iter().flatten().min();
             tokio::select! {
                 Some((sent, attempt)) = attempts.next(), if !attempts.is_empty() => {
-                    match self.ended(&mut flow, sent, attempt).await {
+                    match self.ended(&mut flow, sent, attempt) {
                         Ok(None) => {}
                         Ok(Some(letter)) => burials.push(self.bury(sent, letter)),
                         Err(Ended) => return,
                     }
                 }
                 Some((sent, buried)) = burials.next(), if !burials.is_empty() => {
-                    if self.buried(&mut flow, sent, buried).await.is_err() {
+                    if self.buried(&mut flow, sent, buried).is_err() {
                         return;
                     }
                 }
@@ -171,16 +171,16 @@ impl Delivery {
     }
 
     /// Notes what came of an attempt. If its event is to be given up: the letter that it becomes.
-    async fn ended(&self, flow: &mut Flow, sent: Sent, attempt: Attempt) -> Result<Option<NewDeadLetter>, Ended> {
+    fn ended(&self, flow: &mut Flow, sent: Sent, attempt: Attempt) -> Result<Option<NewDeadLetter>, Ended> {
         let now = Instant::now();
         let answer = match attempt {
             Attempt::Answered(answer) => answer,
-            Attempt::Unsendable(why) => return self.unsendable(flow, sent, &why, now).await,
+            Attempt::Unsendable(why) => return self.unsendable(flow, sent, &why, now),
         };
         self.metrics.attempt(self.id, answer.outcome());
         let ended = flow.ended(&sent, answer.verdict(), now, random::next());
         let Some(failure) = answer.failure() else {
-            self.writer.settle(self.id, sent.entry).await?;
+            self.writer.settle(self.id, sent.entry)?;
             self.metrics.delivered(self.id, clock::since(sent.entry.accepted_at_us, clock::now_us()));
             if let Some(failures) = self.health.succeeded() {
                 tracing::info!(sink = self.config.name, failures, "the sink takes events again");
@@ -208,7 +208,7 @@ impl Delivery {
         Ok(None)
     }
 
-    async fn unsendable(
+    fn unsendable(
         &self,
         flow: &mut Flow,
         sent: Sent,
@@ -232,7 +232,7 @@ impl Delivery {
             tracing::error!(sink = self.config.name, position, "the log has lost an event: it cannot be delivered");
             flow.done(&sent);
             self.metrics.lost(self.id);
-            self.writer.settle(self.id, sent.entry).await?;
+            self.writer.settle(self.id, sent.entry)?;
             return Ok(None);
         }
         Ok(Some(self.letter(sent, Reason::Unreadable, 0, message)))
@@ -261,12 +261,12 @@ impl Delivery {
         async move { (sent, dead_letters.bury(letter).await) }
     }
 
-    async fn buried(&self, flow: &mut Flow, sent: Sent, buried: Result<(), BuryError>) -> Result<(), Ended> {
+    fn buried(&self, flow: &mut Flow, sent: Sent, buried: Result<(), BuryError>) -> Result<(), Ended> {
         match buried {
             Ok(()) => {
                 flow.done(&sent);
                 self.metrics.dead_lettered(self.id);
-                self.writer.settle(self.id, sent.entry).await
+                self.writer.settle(self.id, sent.entry)
             }
             Err(e) => {
                 self.health.note(&e.to_string());

@@ -16,7 +16,6 @@
 mod queue;
 mod window;
 
-use std::future::Ready;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -82,8 +81,8 @@ impl Writer {
     }
 
     /// Notes that `sink` is done with an event. Not durable on its own. Never waits.
-    pub(super) fn settle(&self, sink: SinkId, entry: Entry) -> Ready<Result<(), Ended>> {
-        std::future::ready(self.queue.settle(sink, entry))
+    pub(super) fn settle(&self, sink: SinkId, entry: Entry) -> Result<(), Ended> {
+        self.queue.settle(sink, entry)
     }
 
     /// Makes everything queued durable, and ends the thread.
@@ -286,7 +285,7 @@ mod tests {
         let (writer, thread) = Writer::start(log.clone(), Metrics::new(&["a".to_owned()]), Duration::ZERO).unwrap();
         writer.append(vec![record(); 3]).await.unwrap();
         for entry in log.unsettled(0, 0, 10).unwrap().entries {
-            writer.settle(0, entry).await.unwrap();
+            writer.settle(0, entry).unwrap();
         }
         let deadline = std::time::Instant::now() + Duration::from_secs(5);
         while log.stats().unwrap().events > 0 {
