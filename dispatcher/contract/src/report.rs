@@ -41,7 +41,7 @@ pub struct SinkReport {
     pub delivered_total: u64,
     /// Attempts that ended otherwise.
     pub failed_attempts_total: u64,
-    /// Failed attempts since the last success. Zero while the sink is well.
+    /// Failed attempts since the last success. Zero while the sink is well, and while nothing waits for it.
     pub consecutive_failures: u64,
     /// Where the sink's breaker is.
     #[serde(default)]

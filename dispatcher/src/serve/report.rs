@@ -72,13 +72,16 @@ impl Reporter {
         let sinks = self.config.sinks.iter().zip(&self.health).enumerate().map(|(id, (sink, health))| {
             let (breaker, limit, in_flight) = self.metrics.standing_now(id);
             let last = health.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let backlog_events = stats.sinks.get(id).copied().unwrap_or(0);
+            // What was refused for good is told by its dead letters. Nothing else waits, so nothing fails now.
+            let in_a_row = if backlog_events == 0 { 0 } else { health.in_a_row.load(Ordering::Relaxed) };
             SinkReport {
                 name: sink.name.clone(),
-                backlog_events: stats.sinks.get(id).copied().unwrap_or(0),
+                backlog_events,
                 in_flight,
                 delivered_total: self.metrics.delivered_total(id),
                 failed_attempts_total: health.failed_total.load(Ordering::Relaxed),
-                consecutive_failures: health.in_a_row.load(Ordering::Relaxed),
+                consecutive_failures: in_a_row,
                 phase: breaker,
                 concurrency_limit: limit,
                 dead_letters: 0,
