@@ -65,7 +65,7 @@ pub use config::ConfigError;
 pub use dead_letters::StoreError;
 pub use log::LogError;
 #[doc(hidden)]
-pub use log::bench;
+pub use log::{bench, fuzz};
 pub use traces::TraceOptions;
 
 /// What `dispatcher serve` is told on the command line.

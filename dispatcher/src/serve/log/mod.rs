@@ -48,6 +48,7 @@ use bytes::Bytes;
 #[cfg(test)]
 use fjall::FjallLog;
 pub(super) use segment::SegmentLog;
+pub use segment::fuzz;
 
 /// Bytes that one event takes besides its record: its frame and its index entry, rounded up.
 pub(super) const OVERHEAD_BYTES: u64 = 128;

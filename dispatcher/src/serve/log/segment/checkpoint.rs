@@ -7,6 +7,7 @@ use bytes::{Buf as _, BufMut as _, TryGetError};
 
 use super::super::Position;
 use super::super::ledger::{Ledger, Progress};
+use super::format::LIMIT;
 use super::sinks::{NUMBERS, Sinks};
 
 /// A segment as a checkpoint lists it.
@@ -73,7 +74,13 @@ fn read(body: &mut &[u8]) -> Result<Option<Checkpoint>, TryGetError> {
     for _ in 0..count {
         let generation = body.try_get_u32_le()?;
         let [first, end, live, live_bytes] = numbers(body)?;
+        if first < segments.last().map_or(0, |before: &Listed| before.end) || end < first || live_bytes > LIMIT {
+            return Ok(None);
+        }
         segments.push(Listed { generation, first, end, live, live_bytes });
+    }
+    if [end, events, bytes].iter().any(|&number| number > LIMIT) || segments.last().is_some_and(|last| last.end > end) {
+        return Ok(None);
     }
     let mut names = Vec::new();
     let mut progress = Vec::new();
@@ -87,11 +94,17 @@ fn read(body: &mut &[u8]) -> Result<Option<Checkpoint>, TryGetError> {
         let Ok(name) = String::from_utf8(name.to_vec()) else { return Ok(None) };
         *body = rest;
         let [cursor, unsettled, ranges] = numbers(body)?;
+        if cursor > LIMIT || unsettled > LIMIT {
+            return Ok(None);
+        }
         let mut sink = Progress { unsettled, ..Progress::at(cursor) };
         let mut before = cursor;
         for _ in 0..ranges {
             let Some(start) = before.checked_add(get_number(body)?) else { return Ok(None) };
             let Some(end) = start.checked_add(get_number(body)?) else { return Ok(None) };
+            if start == before || end == start || end > LIMIT {
+                return Ok(None);
+            }
             sink.above.insert(start, end);
             before = end;
         }
@@ -101,7 +114,7 @@ fn read(body: &mut &[u8]) -> Result<Option<Checkpoint>, TryGetError> {
         progress.push(sink);
     }
     let ledger = Ledger::restored(progress, end, events, bytes);
-    let sinks = Sinks::stored(names, usize::try_from(last).unwrap_or(0));
+    let sinks = Sinks::stored(names, usize::try_from(last).unwrap_or(0) % NUMBERS);
     Ok(Some(Checkpoint { ledger, sinks, segments }))
 }
 

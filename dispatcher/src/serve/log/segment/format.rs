@@ -35,8 +35,11 @@ pub(super) const ENTRY_BYTES: usize = 64;
 /// Bytes at the very end of a sealed segment.
 pub(super) const TRAILER: u32 = 32;
 
-const MAGIC: [u8; 8] = *b"SGNLBXLG";
-const VERSION: u32 = 1;
+/// No position, and no sum, is larger: adding to it never overflows.
+pub(super) const LIMIT: u64 = 1 << 62;
+
+pub(super) const MAGIC: [u8; 8] = *b"SGNLBXLG";
+pub(super) const VERSION: u32 = 1;
 const HAS_KEY: u8 = 1;
 
 /// What a segment is for.
@@ -83,6 +86,9 @@ impl Header {
         }
         if u32_at(block, 8) != VERSION {
             return Err(OtherVersion);
+        }
+        if u64_at(block, 24) > LIMIT {
+            return Ok(None);
         }
         Ok(Some(Self {
             purpose: if u32_at(block, 12) == 0 { Use::Log } else { Use::Leftovers },
@@ -214,6 +220,9 @@ impl<'a> Frame<'a> {
             return None;
         }
         let body = &frame[PREFIX as usize..];
+        if kind == Kind::Event && u64_at(body, 0) > LIMIT {
+            return None;
+        }
         let (durable, left, flags) = (u32_at(frame, 12), u32_at(frame, 20), frame[17]);
         Some(Self { generation: found, durable, kind, left, length, flags, body })
     }
@@ -313,13 +322,13 @@ impl Trailer {
     }
 }
 
-fn checksum(salt: u32, bytes: &[u8]) -> u32 {
+pub(super) fn checksum(salt: u32, bytes: &[u8]) -> u32 {
     let mut hasher = Hasher::new_with_initial(salt);
     hasher.update(bytes);
     hasher.finalize()
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|part| part.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 

@@ -18,6 +18,7 @@
 //! | `sizes` | how large segments are: 4 MiB at first, 64 MiB in the end |
 //! | `pool` | files that are ready to be written to |
 //! | `write`, `read`, `compact`, `found`, `recover` | what the log does |
+//! | `fuzz` | the log on files that a fuzzer has made |
 //!
 //! An append is one write and one `fdatasync` in a file that is already there, at its full size. Settlements are
 //! frames in the same file, without a sync of their own. Memory: the ledger, the index of the segment that is
@@ -29,6 +30,7 @@ mod compact;
 mod files;
 mod format;
 mod found;
+pub mod fuzz;
 #[cfg(test)]
 pub(super) mod memory;
 mod pool;

@@ -97,7 +97,7 @@ impl Replay {
                         continue;
                     }
                     if event.position > end {
-                        self.lost += event.position - end;
+                        self.lost = self.lost.saturating_add(event.position - end);
                         self.damaged = true;
                         self.state.ledger.skip_to(event.position);
                     }
@@ -119,7 +119,7 @@ impl Replay {
                         // What it has beyond what was read is damaged.
                         let ahead = checkpoint.ledger.end().saturating_sub(self.state.ledger.end());
                         if self.checkpoint.is_some() && ahead > 0 {
-                            self.lost += ahead;
+                            self.lost = self.lost.saturating_add(ahead);
                             self.damaged = true;
                         }
                         self.state = checkpoint.clone();
@@ -170,7 +170,7 @@ impl Replay {
                 None if listed.live == 0 => {}
                 None => {
                     tracing::warn!(events = listed.live, "a segment of the log is missing: its events are lost");
-                    self.lost += listed.live;
+                    self.lost = self.lost.saturating_add(listed.live);
                     self.damaged = true;
                 }
             }
