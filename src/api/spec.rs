@@ -59,7 +59,7 @@ pub struct EventDispatcherSpec {
     )]
     pub regions: Vec<Region>,
 
-    /// Have producers speak HTTPS to the events port, instead of plain HTTP: https://orders.shop.svc:8080/ for the fleet
+    /// Have producers speak HTTPS to the events port, instead of plain HTTP: `https://orders.shop.svc:8080/` for the fleet
     /// orders in the namespace shop. Default: plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
