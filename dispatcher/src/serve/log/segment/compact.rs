@@ -64,17 +64,18 @@ impl Core {
     fn copy(&self, segment: &Segment, copy: &mut Copy) -> Result<(), LogError> {
         let mut from = 0;
         loop {
-            let events = match segment.entries(from, BATCH) {
+            let events = match segment.entries_from(from, BATCH) {
                 Ok(events) => events,
                 Err(Unreadable::Failed(e)) => return Err(e),
                 // In use for something else: then all of it has been settled.
                 Err(_) => return Ok(()),
             };
             self.count_if_shrunk(segment)?;
-            if events.is_empty() {
-                return Ok(());
+            let Some(last) = events.last() else { return Ok(()) };
+            if last.position < from {
+                return Err(LogError::Store("the index of a segment is out of order".to_owned()));
             }
-            from += BATCH;
+            from = last.position + 1;
             for event in events {
                 if !self.state().ledger.wanted(event.position, event.skip) {
                     continue;

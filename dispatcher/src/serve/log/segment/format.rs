@@ -273,7 +273,7 @@ impl Indexed {
     }
 
     pub(super) fn decode(entry: &[u8], salt: u32) -> Option<Self> {
-        if entry.len() != ENTRY_BYTES || u32_at(entry, 0) != checksum(salt, &entry[4..]) {
+        if entry.len() != ENTRY_BYTES || u32_at(entry, 0) != checksum(salt, &entry[4..]) || u64_at(entry, 16) > LIMIT {
             return None;
         }
         Some(Self {

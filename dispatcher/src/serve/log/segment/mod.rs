@@ -92,7 +92,7 @@ struct Core {
     /// As in the ledger, to be had without the lock.
     bytes: AtomicU64,
     generation: AtomicU32,
-    /// Segments that were in use before the start and are no more: their identities may still be of interest.
+    /// Segments that were in use before the start and may be no more: their identities may still be of interest.
     leftovers: Mutex<Vec<Arc<Segment>>>,
     /// Whether a thread does what can be done beside the writing.
     has_steward: bool,
@@ -133,10 +133,13 @@ impl SegmentLog {
     ) -> Result<Self, LogError> {
         let mut found = found::find(&*directory, sizes)?;
         let recover::Recovered { state, write, generation, free } = recover::recover(&found, sink_names)?;
+        // Those that have been settled since the checkpoint leave the list below. They are the newest of all.
+        let settled = state.segments.iter().filter(|live| live.listed.live == 0).map(|live| &live.segment);
+        let leftovers = free.iter().chain(settled).cloned().collect();
         let core = Core {
             pool: Pool::new(directory, sizes, &mut found),
             bytes: AtomicU64::new(state.ledger.bytes()),
-            leftovers: Mutex::new(free.clone()),
+            leftovers: Mutex::new(leftovers),
             generation: AtomicU32::new(generation),
             state: Mutex::new(state),
             write: Mutex::new(Write::default()),

@@ -114,7 +114,8 @@ impl Core {
         let leftovers = std::mem::take(&mut *self.leftovers());
         let mut segments: Vec<Arc<Segment>> =
             self.state().segments.iter().map(|live| live.segment.clone()).chain(leftovers).collect();
-        segments.sort_by_key(|segment| segment.header.first);
+        segments.sort_by_key(|segment| (segment.header.first, segment.header.generation));
+        segments.dedup_by_key(|segment| segment.header.generation);
         let mut all = Vec::new();
         let mut newest = None;
         for segment in segments.iter().rev() {
@@ -158,7 +159,7 @@ impl Core {
             }
             (live.segment.clone(), start, live.listed.end)
         };
-        let found = segment.lower_bound(start).and_then(|from| segment.entries(from, BATCH));
+        let found = segment.entries_from(start, BATCH);
         self.count_if_shrunk(&segment)?;
         match found {
             Ok(events) => Ok(Some(whole(events, start, end))),

@@ -67,6 +67,17 @@ impl Segment {
         }))
     }
 
+    /// The last event of the index, if the index is in the file and can be read there.
+    pub(super) fn last_indexed(&self) -> Result<Option<Indexed>, LogError> {
+        let Some(Trailer { offset, count }) = self.read_trailer()?.filter(|index| index.count > 0) else {
+            return Ok(None);
+        };
+        let mut bytes = [0; ENTRY_BYTES];
+        let at = u64::from(offset) + u64::from(count - 1) * u64::from(ENTRY);
+        self.file.read_at(&mut bytes, at).map_err(|e| store(&e))?;
+        Ok(Indexed::decode(&bytes, self.header.salt))
+    }
+
     /// The file is about to be used for something else.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
@@ -101,17 +112,25 @@ impl Segment {
         Ok(in_memory(self.remade.get().map_or(&[], Vec::as_slice), self.header.salt, from, limit))
     }
 
-    /// Where in the index the first event at or after `position` is.
-    pub(super) fn lower_bound(&self, position: Position) -> Result<u32, Unreadable> {
-        lower_bound(self.count(), self.header.first, position, |at| {
-            Ok(self.entries(at, 1)?.first().map_or(Position::MAX, |found| found.position))
-        })
+    /// Up to `limit` events of the index, in one go, from the first at or after `position` on.
+    pub(super) fn entries_from(&self, position: Position, limit: u32) -> Result<Vec<Indexed>, Unreadable> {
+        loop {
+            let is_remade = self.remade.get().is_some();
+            let from = lower_bound(self.count(), self.header.first, position, |at| {
+                Ok(self.entries(at, 1)?.first().map_or(Position::MAX, |found| found.position))
+            })?;
+            let entries = self.entries(from, limit)?;
+            // If the index was made again meanwhile, fewer events may be before this one: it has to be looked up
+            // again, or some would be passed over. That happens once in a segment's life.
+            if is_remade || self.remade.get().is_none() {
+                return Ok(entries);
+            }
+        }
     }
 
     /// The event at `position`, if there is one.
     pub(super) fn find(&self, position: Position) -> Result<Option<Indexed>, Unreadable> {
-        let at = self.lower_bound(position)?;
-        Ok(self.entries(at, 1)?.first().copied().filter(|found| found.position == position))
+        Ok(self.entries_from(position, 1)?.first().copied().filter(|found| found.position == position))
     }
 
     /// The whole frame of an event, and its record in it.

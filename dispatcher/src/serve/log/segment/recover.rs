@@ -7,8 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::super::LogError;
 use super::super::ledger::Ledger;
+use super::super::{LogError, Position};
 use super::checkpoint::{self, Checkpoint, Listed};
 use super::format::{ENTRY_BYTES, Header, Kind};
 use super::found::Found;
@@ -75,6 +75,7 @@ impl Replay {
         let bytes = segment.bytes()?;
         let Header { salt, generation, first, .. } = segment.header;
         let mut index = Vec::new();
+        self.lose_until(first);
         self.list(generation, first);
         if scanned.damaged > 0 {
             tracing::warn!(
@@ -90,17 +91,12 @@ impl Replay {
                 Kind::Event => {
                     let event = frame.indexed(at);
                     let entry = event.entry();
-                    let end = self.state.ledger.end();
-                    if event.position < end {
+                    if event.position < self.state.ledger.end() {
                         // Of an earlier part of a segment whose checkpoint came later.
                         event.encode(salt, &mut index);
                         continue;
                     }
-                    if event.position > end {
-                        self.lost = self.lost.saturating_add(event.position - end);
-                        self.damaged = true;
-                        self.state.ledger.skip_to(event.position);
-                    }
+                    self.lose_until(event.position);
                     self.state.ledger.append(entry.bytes, entry.skip);
                     if let Some(listed) = self.state.segments.last_mut() {
                         listed.end = event.position + 1;
@@ -131,7 +127,24 @@ impl Replay {
             }
         }
         self.indexes.insert(generation, index);
+        // The index knows of events at the end that are damaged. Their positions are not given again.
+        if let Some(last) = segment.last_indexed()?.filter(|last| last.position >= self.state.ledger.end()) {
+            self.lose_until(last.position + 1);
+            if let Some(listed) = self.state.segments.last_mut() {
+                listed.end = last.position + 1;
+            }
+        }
         Ok(())
+    }
+
+    /// What was before `position` and has not been read is damaged.
+    fn lose_until(&mut self, position: Position) {
+        let end = self.state.ledger.end();
+        if position > end {
+            self.lost = self.lost.saturating_add(position - end);
+            self.damaged = true;
+            self.state.ledger.skip_to(position);
+        }
     }
 
     /// Makes sure that the segment is the last of the list.

@@ -74,6 +74,8 @@ impl Core {
         let (mut segment, first) = self.here()?;
         let too_many = write.count > 0 && u64::from(write.count) + events > u64::from(MAX_EVENTS);
         if too_many || !write.fits(bytes + reserve(segment.size), events, segment.size) {
+            // Who wants to know the identities has asked by now.
+            self.leftovers().clear();
             self.roll(write, bytes, events)?;
             segment = self.here()?.0;
             if !write.fits(bytes, events, segment.size) {
