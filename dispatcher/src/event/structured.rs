@@ -22,7 +22,7 @@ const SLACK_BYTES: usize = 64;
 /// Reads one event from a JSON object.
 pub(super) fn parse(body: &[u8]) -> Result<Event, Refusal> {
     let (mut draft, mut refusal) = (Draft::with_capacity(body.len() + SLACK_BYTES), None);
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut json = serde_json::Deserializer::from_str(text(body)?);
     let object = Object { draft: &mut draft, refusal: &mut refusal };
     let event = object.deserialize(&mut json).and_then(|event| json.end().map(|()| event));
     event.map_err(|e| {
@@ -32,11 +32,17 @@ pub(super) fn parse(body: &[u8]) -> Result<Event, Refusal> {
     })
 }
 
+/// The body as text. Looked at once and as a whole: the parser would look at each string again.
+fn text(body: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(body)
+        .map_err(|e| Refusal::Malformed(format!("the body is not UTF-8 from byte {} on: send JSON", e.valid_up_to())))
+}
+
 /// Reads the events of a JSON array: all of them, or the reason why one is none, with its index.
 pub(super) fn parse_batch(body: &[u8]) -> Result<Vec<Event>, Refusal> {
     let (mut draft, mut refusal) = (Draft::with_capacity(body.len() + SLACK_BYTES), None);
     let mut events = Vec::new();
-    let mut json = serde_json::Deserializer::from_slice(body);
+    let mut json = serde_json::Deserializer::from_str(text(body)?);
     let array = Array { draft: &mut draft, refusal: &mut refusal, events: &mut events };
     match array.deserialize(&mut json).and_then(|()| json.end()) {
         Ok(()) => Ok(events),

@@ -142,6 +142,15 @@ fn attributes_that_no_sink_would_take_as_headers_are_refused() {
     refusal(parse(&with(&many), b""));
 }
 
+#[test]
+fn json_that_is_no_text_is_refused_with_the_byte_at_which_it_ends_to_be() {
+    for content_type in [STRUCTURED_JSON, BATCH_JSON] {
+        let headers = headers(&[("content-type", content_type)]);
+        let said = parse_all(&headers, b"[{\"id\": \"\xff\"}]").unwrap_err().to_string();
+        assert_eq!(said, "the body is not UTF-8 from byte 9 on: send JSON");
+    }
+}
+
 fn batch(json: &str) -> Result<Vec<Event>, Refusal> {
     parse_all(&headers(&[("content-type", "Application/CloudEvents-Batch+JSON; charset=utf-8")]), json.as_bytes())
 }
