@@ -195,14 +195,14 @@ where
     // Until the first request nobody knows which protocol it is, so neither protocol's own timeout applies.
     let silent = async {
         tokio::time::sleep(HEAD_TIME).await;
-        if life.protocol() != Protocol::Unknown {
+        if life.asked.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
     };
     let old = async {
         tokio::time::sleep(age).await;
         life.old.store(true, Ordering::Relaxed);
-        if life.protocol() != Protocol::Http2 {
+        if !life.http2.load(Ordering::Relaxed) {
             // Closed here and now, it might be just as the next request is on its way.
             std::future::pending::<()>().await;
         }
@@ -223,31 +223,15 @@ fn connection_age() -> Duration {
     half + half.mul_f64(random::fraction())
 }
 
-/// Which protocol a connection turned out to speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
-    Unknown,
-    Http1,
-    Http2,
-}
-
 /// What is known of a connection.
 #[derive(Debug, Default)]
 struct Life {
-    http1: AtomicBool,
+    /// It has made a request.
+    asked: AtomicBool,
+    /// That was in HTTP/2.
     http2: AtomicBool,
     /// It has lived long enough: HTTP/1 says so with its next answer, HTTP/2 at once.
     old: AtomicBool,
-}
-
-impl Life {
-    fn protocol(&self) -> Protocol {
-        match (self.http1.load(Ordering::Relaxed), self.http2.load(Ordering::Relaxed)) {
-            (true, _) => Protocol::Http1,
-            (_, true) => Protocol::Http2,
-            _ => Protocol::Unknown,
-        }
-    }
 }
 
 /// A service that notes what it is asked with, and has the last answer of an old connection say that it is the last.
@@ -267,9 +251,10 @@ where
     type Future = Map<S::Future, fn(Answered<S>) -> Answered<S>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let http1 = request.version() < Version::HTTP_2;
-        if http1 { &self.life.http1 } else { &self.life.http2 }.store(true, Ordering::Relaxed);
-        let last = http1 && self.life.old.load(Ordering::Relaxed);
+        let http2 = request.version() >= Version::HTTP_2;
+        self.life.asked.store(true, Ordering::Relaxed);
+        self.life.http2.store(http2, Ordering::Relaxed);
+        let last = !http2 && self.life.old.load(Ordering::Relaxed);
         self.service.call(request).map(if last { with_close } else { std::convert::identity })
     }
 }
