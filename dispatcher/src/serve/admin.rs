@@ -83,12 +83,8 @@ async fn report(State(admin): State<Arc<Admin>>) -> Response {
     };
     match log.stats() {
         Ok(stats) => {
-            let mut report = admin.reporter.report(&stats, *admin.phase.borrow());
             let dead = admin.desk.get().map(Desk::totals).unwrap_or_default();
-            for sink in &mut report.sinks {
-                sink.dead_letters = dead.letters_of(&sink.name);
-            }
-            Json(report).into_response()
+            Json(admin.reporter.report(&stats, &dead, *admin.phase.borrow())).into_response()
         }
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
     }

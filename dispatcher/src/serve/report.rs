@@ -1,5 +1,5 @@
-//! How each sink is doing, and the shard's report of itself. May import `log`, `metrics`, the limits of
-//! `ingest`, and `shutdown`'s phase.
+//! How each sink is doing, and the shard's report of itself. May import `log`, `metrics`, the totals of
+//! `dead_letters`, the limits of `ingest`, and `shutdown`'s phase.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +8,7 @@ use std::time::Instant;
 use signalbox_contract::{LastFailure, ShardConfig, ShardReport, SinkReport};
 
 use super::clock;
+use super::dead_letters::Totals;
 use super::ingest;
 use super::log::LogStats;
 use super::metrics::Metrics;
@@ -67,7 +68,7 @@ impl Reporter {
     }
 
     /// The report at this moment.
-    pub(super) fn report(&self, stats: &LogStats, phase: Phase) -> ShardReport {
+    pub(super) fn report(&self, stats: &LogStats, dead: &Totals, phase: Phase) -> ShardReport {
         let now_us = clock::now_us();
         let sinks = self.config.sinks.iter().zip(&self.health).enumerate().map(|(id, (sink, health))| {
             let (breaker, limit, in_flight) = self.metrics.standing_now(id);
@@ -84,7 +85,7 @@ impl Reporter {
                 consecutive_failures: in_a_row,
                 phase: breaker,
                 concurrency_limit: limit,
-                dead_letters: 0,
+                dead_letters: dead.letters_of(&sink.name),
                 last_failure: last
                     .as_ref()
                     .map(|(message, at)| LastFailure { message: message.clone(), age_ms: millis(at.elapsed()) }),
