@@ -88,6 +88,9 @@ enum Helper {
         /// Gets {"listen": ...} once it is bound.
         #[arg(long)]
         addresses: PathBuf,
+        /// Answer once a request is on disk, in a file there.
+        #[arg(long)]
+        sync_in: Option<PathBuf>,
     },
 }
 
@@ -96,7 +99,9 @@ fn main() -> ExitCode {
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no runtime").and_then(|runtime| {
             match &cli.helper {
-                Some(Helper::BareServer { addresses }) => runtime.block_on(raw::serve(addresses)).map(|()| true),
+                Some(Helper::BareServer { addresses, sync_in }) => {
+                    runtime.block_on(raw::serve(addresses, sync_in.as_deref())).map(|()| true)
+                }
                 None => runtime.block_on(run(&cli)),
             }
         });

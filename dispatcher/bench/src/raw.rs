@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -16,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use crate::process::Process;
 
@@ -59,38 +61,86 @@ fn measure(dir: &Path, bytes: usize, time: Duration) -> Result<SyncTimes> {
     Ok(SyncTimes { p50_ms: quantile(50).as_secs_f64() * 1e3, p99_ms: quantile(99).as_secs_f64() * 1e3 })
 }
 
-/// A running bare server, and its address.
-pub(crate) async fn bare_server(dir: &Path) -> Result<(Process, String)> {
+/// A running bare server, and its address. With `syncs` it answers once the body is on disk.
+pub(crate) async fn bare_server(dir: &Path, syncs: bool) -> Result<(Process, String)> {
     let home = tempfile::tempdir_in(dir)?;
     let addresses = home.path().join("addresses");
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("bare-server").arg("--addresses").arg(&addresses);
+    if syncs {
+        command.arg("--sync-in").arg(dir);
+    }
     let mut process = Process::start(&mut command, &home.path().join("log"))?;
     let bound = process.written(&addresses).await?;
     let address = bound["listen"].as_str().context("the addresses file is not complete")?.to_owned();
     Ok((process, address))
 }
 
-/// The bare server itself: takes HTTP/1.1 requests, reads their bodies, answers 202.
-pub(crate) async fn serve(addresses: &Path) -> Result<()> {
+/// The bare server itself: takes HTTP/1.1 requests, reads their bodies, answers 202. With a directory, once what was
+/// read has been written to a file of zeros there and synced, together with all else that has come meanwhile.
+pub(crate) async fn serve(addresses: &Path, sync_in: Option<&Path>) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let writer = sync_in.map(start_writer).transpose()?;
     let unfinished = addresses.with_extension("new");
     std::fs::write(&unfinished, serde_json::json!({"listen": listener.local_addr()?}).to_string())?;
     std::fs::rename(&unfinished, addresses)?;
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
+        let writer = writer.clone();
         tokio::spawn(async move {
-            let service = service_fn(answer);
+            let service = service_fn(|request| answer(request, writer.clone()));
             // A client that goes away is no matter.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
-    let whole = request.into_body().collect().await.is_ok();
+/// What is to be written, and who waits for it.
+type Waiting = (Bytes, oneshot::Sender<()>);
+
+fn start_writer(dir: &Path) -> Result<mpsc::Sender<Waiting>> {
+    let file: File = tempfile::tempfile_in(dir)?;
+    file.write_all_at(&vec![0; FILE_BYTES], 0)?;
+    file.sync_all()?;
+    let (sender, waiting) = mpsc::channel::<Waiting>();
+    std::thread::spawn(move || {
+        let (mut group, mut waiters, mut offset) = (Vec::new(), Vec::new(), 0);
+        while let Ok(first) = waiting.recv() {
+            for (bytes, waiter) in std::iter::once(first).chain(waiting.try_iter()) {
+                group.extend_from_slice(&bytes);
+                waiters.push(waiter);
+            }
+            if offset + group.len() > FILE_BYTES {
+                offset = 0;
+            }
+            if let Err(e) = file.write_all_at(&group, offset as u64).and_then(|()| file.sync_data()) {
+                crate::output::note(&format!("error: the disk: {e}"));
+                return;
+            }
+            offset += group.len();
+            group.clear();
+            for waiter in waiters.drain(..) {
+                let _ = waiter.send(());
+            }
+        }
+    });
+    Ok(sender)
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    writer: Option<mpsc::Sender<Waiting>>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let stored = match (request.into_body().collect().await, writer) {
+        (Err(_), _) => false,
+        (Ok(_), None) => true,
+        (Ok(body), Some(writer)) => {
+            let (done, durable) = oneshot::channel();
+            writer.send((body.to_bytes(), done)).is_ok() && durable.await.is_ok()
+        }
+    };
     let mut response = Response::new(Empty::new());
-    *response.status_mut() = if whole { StatusCode::ACCEPTED } else { StatusCode::BAD_REQUEST };
+    *response.status_mut() = if stored { StatusCode::ACCEPTED } else { StatusCode::BAD_REQUEST };
     Ok(response)
 }

@@ -76,9 +76,13 @@ pub(super) async fn ack_latency(lab: &Lab) -> Result<Vec<Figure>> {
     let most = ingest(lab, lab.seconds.div_ceil(2), &[]).await?.loaded.achieved_rate;
     let (shard, _sink) = lab.ingesting().await?;
     lab.full_speed(&shard.listen, 1, &[]).await?;
+    // The same schedule to a server that does nothing else but the sync: what this machine has to give.
+    let (bare, bare_address) = raw::bare_server(&lab.dir, true).await?;
     let (seconds, connections) = (format!("{}s", lab.seconds), lab.connections.to_string());
     let rate = (most / 2.0).round().to_string();
     let flags = ["--rate", &rate, "--duration", &seconds, "--keys", "10000", "--connections", &connections];
+    let limit = lab.load(&bare_address, &flags).await?.latency_ms;
+    drop(bare);
     let before = shard.metrics().await?;
     let loaded = lab.load(&shard.listen, &flags).await?;
     loaded.whole(lab)?;
@@ -95,10 +99,12 @@ pub(super) async fn ack_latency(lab: &Lab) -> Result<Vec<Figure>> {
         Figure::new(SCENARIO, "offered, half of the highest rate", loaded.achieved_rate, "/s"),
         Figure::new(SCENARIO, "request to 202, p50", loaded.latency_ms.p50, "ms")
             .at_most(1.5 * raw.p50_ms)
-            .beside(&beside, raw.p50_ms),
+            .beside(&beside, raw.p50_ms)
+            .beside("bare server that syncs, on the same schedule", limit.p50),
         Figure::new(SCENARIO, "request to 202, p99", loaded.latency_ms.p99, "ms")
             .at_most(2.0 * raw.p99_ms + 0.5)
-            .beside(&beside, raw.p99_ms),
+            .beside(&beside, raw.p99_ms)
+            .beside("bare server that syncs, on the same schedule", limit.p99),
         Figure::new(SCENARIO, "events that share a sync, mean", group, ""),
     ])
 }

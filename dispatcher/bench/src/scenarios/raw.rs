@@ -33,7 +33,7 @@ pub(super) struct Bare {
 }
 
 pub(super) async fn bare(lab: &Lab, seconds: u64) -> Result<Bare> {
-    let (process, address) = raw::bare_server(&lab.dir).await?;
+    let (process, address) = raw::bare_server(&lab.dir, false).await?;
     lab.full_speed(&address, 1, &[]).await?;
     let before = process.cpu()?;
     let loaded = lab.full_speed(&address, seconds, &[]).await?;

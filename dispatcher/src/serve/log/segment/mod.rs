@@ -230,7 +230,8 @@ impl Core {
 
     /// The steward's life.
     fn tend(&self) {
-        while self.pool.work() {
+        let mut begun = None;
+        while self.pool.work(&mut begun) {
             self.tidy();
         }
     }
