@@ -115,8 +115,10 @@ pub(crate) fn reading(backlog_events: u64, quiet_for: Duration) -> Observation<R
                 oldest_event_age_ms: (backlog_events > 0).then_some(12_000),
                 accepted_total: 1000,
                 sinks: ["fulfilment", "audit"].into_iter().map(|name| sink_report(name, backlog_events)).collect(),
+                ..ShardReport::default()
             },
             quiet_for,
+            rates: None,
         },
         taken_at: now(),
     }
@@ -126,13 +128,9 @@ fn sink_report(name: &str, backlog_events: u64) -> SinkReport {
     SinkReport {
         name: name.to_owned(),
         backlog_events,
-        in_flight: 0,
         delivered_total: 1000,
-        failed_attempts_total: 0,
-        consecutive_failures: 0,
         phase: BreakerPhase::Serving,
         concurrency_limit: 64,
-        dead_letters: 0,
-        last_failure: None,
+        ..SinkReport::default()
     }
 }

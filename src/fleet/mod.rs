@@ -17,7 +17,7 @@ mod units;
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
 pub use snapshot::{
-    FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, RegionSnapshot, Report, Rollout, ShardSnapshot,
-    TroubleKind, Volume,
+    FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, Rates, RegionSnapshot, Report, Rollout,
+    ShardSnapshot, SinkRates, TroubleKind, Volume,
 };
 pub use units::{approximate_age, approximate_count, check_network};

@@ -8,14 +8,14 @@ use signalbox_contract::ShardReport;
 
 /// All that was seen of one fleet, by region. A region that is not in the spec any more is here for as long as
 /// something of it is left.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FleetSnapshot {
     /// By name.
     pub regions: BTreeMap<String, RegionSnapshot>,
 }
 
 /// One region.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RegionSnapshot {
     /// `None` while there is no StatefulSet.
     pub rollout: Option<Rollout>,
@@ -37,7 +37,7 @@ pub struct Rollout {
 }
 
 /// One shard.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct ShardSnapshot {
     /// `None` while there is no pod.
     pub pod: Option<PodSnapshot>,
@@ -131,12 +131,51 @@ pub struct NotRead {
 }
 
 /// A shard's report, with what only shows over several.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// What the shard says.
     pub shard: ShardReport,
     /// For how long its backlog has been empty without any event accepted, as far as was seen.
     pub quiet_for: Duration,
+    /// How its totals moved lately. `None` until there are two reports of one life that are far enough apart.
+    pub rates: Option<Rates>,
+}
+
+/// How the totals of one life of a shard moved over the last seconds, by the shard's own clock. Shares are of the time,
+/// 0 to 1.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rates {
+    /// The time that these are means of.
+    pub over: Duration,
+    /// Events accepted, a second.
+    pub accepted: f64,
+    /// Events settled at every sink, a second.
+    pub settled: f64,
+    /// Requests refused because of a limit of the shard, a second.
+    pub refused: f64,
+    /// Requests refused because too much was being received at once, a second.
+    pub receive_refused: f64,
+    /// Share of the processors that the shard may use. `None` if that is not known.
+    pub cpu: Option<f64>,
+    /// Share of the time in which the log was writing.
+    pub disk: f64,
+    /// By name.
+    pub sinks: BTreeMap<String, SinkRates>,
+}
+
+/// One sink as one shard saw it over the last seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct SinkRates {
+    /// Events delivered, a second.
+    pub delivered: f64,
+    /// Attempts that failed, a second.
+    pub failed: f64,
+    /// Attempts at which the sink asked for less, a second.
+    pub throttled: f64,
+    /// Share of the time in which the limit of attempts kept an event from being sent.
+    pub limited: f64,
+    /// How long an attempt took, in the mean. Zero if none ended.
+    pub attempt_time: Duration,
 }
 
 impl<T> Observation<T> {

@@ -15,7 +15,7 @@ mod config;
 mod report;
 
 pub use config::{AddressPolicy, Ordering, RetryConfig, ShardConfig, SinkConfig, TlsConfig};
-pub use report::{BreakerPhase, LastFailure, ShardReport, SinkReport};
+pub use report::{BreakerPhase, LastFailure, ShardReport, SinkReport, Usage};
 
 /// The port that takes events: `POST /`.
 pub const EVENTS_PORT: u16 = 8080;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// One shard's answer to `GET /v1/report`: true at the moment it was taken, and derived from the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ShardReport {
     /// The fleet this shard was configured for.
@@ -12,6 +12,12 @@ pub struct ShardReport {
     pub region: String,
     /// Which process speaks: drawn anew at every start, so that counters of two lives are never subtracted.
     pub incarnation: String,
+    /// Counts the reports of this incarnation: a report whose number is not above the last one seen is old.
+    #[serde(default)]
+    pub sequence: u64,
+    /// Milliseconds since this incarnation began, by a clock that only goes forward: what totals are divided by.
+    #[serde(default)]
+    pub uptime_ms: u64,
     /// Whether `POST /` accepts events now. False while stopping, and while the backlog is at its limit.
     pub accepting: bool,
     /// Events accepted and not yet settled at every sink.
@@ -23,12 +29,35 @@ pub struct ShardReport {
     pub oldest_event_age_ms: Option<u64>,
     /// Events answered 202 in this incarnation.
     pub accepted_total: u64,
+    /// Events that left the backlog in this incarnation: settled at every sink.
+    #[serde(default)]
+    pub settled_total: u64,
+    /// Requests answered 429 or 503 because of a limit of this shard, in this incarnation.
+    #[serde(default)]
+    pub refused_total: u64,
+    /// What the process uses of its machine.
+    #[serde(default)]
+    pub usage: Usage,
     /// One entry per configured sink, in the order of the configuration.
     pub sinks: Vec<SinkReport>,
 }
 
+/// What a shard's process uses of its machine. Totals are of this incarnation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Usage {
+    /// Processor time of all its threads, in microseconds.
+    pub cpu_us_total: u64,
+    /// Processors it may use, in thousandths: its quota, else those of its node. 0: not known.
+    pub cpu_limit_millis: u64,
+    /// Time in which the log's thread was writing or waiting for the disk, in microseconds.
+    pub disk_busy_us_total: u64,
+    /// Requests refused because too much was being received at once.
+    pub receive_refused_total: u64,
+}
+
 /// One sink as one shard sees it. Totals are of this incarnation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SinkReport {
     /// The sink's name.
@@ -50,6 +79,28 @@ pub struct SinkReport {
     /// throttles, or is coming back.
     #[serde(default)]
     pub concurrency_limit: u64,
+    /// Attempts that ended, however they ended.
+    #[serde(default)]
+    pub attempts_total: u64,
+    /// Time that all attempts took together, in microseconds.
+    #[serde(default)]
+    pub attempt_us_total: u64,
+    /// Attempts answered 429, or 503 with `Retry-After`: the sink asks for less.
+    #[serde(default)]
+    pub throttled_total: u64,
+    /// Time in which an event could have been sent, and was not because the limit of attempts was reached, in
+    /// microseconds.
+    #[serde(default)]
+    pub limited_us_total: u64,
+    /// Of the events that this shard looks ahead to, how many wait behind another of their key.
+    #[serde(default)]
+    pub blocked_events: u64,
+    /// Of the events that this shard looks ahead to, how many are of the key that has most.
+    #[serde(default)]
+    pub largest_lane_events: u64,
+    /// Events that this shard looks ahead to.
+    #[serde(default)]
+    pub window_events: u64,
     /// Events given up on and kept, with their reasons.
     #[serde(default)]
     pub dead_letters: u64,

@@ -89,6 +89,7 @@ impl Reporter {
                 last_failure: last
                     .as_ref()
                     .map(|(message, at)| LastFailure { message: message.clone(), age_ms: millis(at.elapsed()) }),
+                ..SinkReport::default()
             }
         });
         ShardReport {
@@ -101,6 +102,7 @@ impl Reporter {
             oldest_event_age_ms: stats.oldest_accepted_at_us.map(|at| millis(clock::since(at, now_us))),
             accepted_total: self.metrics.accepted_total(),
             sinks: sinks.collect(),
+            ..ShardReport::default()
         }
     }
 }
