@@ -9,12 +9,14 @@
 //! **Architecture Invariant:** a leaf. Plain data with constructors; no async, no client, no clock, no policy.
 
 mod intent;
+mod limit;
 pub mod names;
 mod plan;
 mod snapshot;
 mod units;
 
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
+pub use limit::Limit;
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
 pub use snapshot::{
     FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, Rates, RegionSnapshot, Report, Rollout,
