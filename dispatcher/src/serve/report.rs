@@ -57,6 +57,9 @@ impl Health {
 pub(super) struct Reporter {
     config: Arc<ShardConfig>,
     incarnation: String,
+    started: Instant,
+    /// Reports given so far.
+    given: AtomicU64,
     metrics: Metrics,
     health: Vec<Arc<Health>>,
 }
@@ -64,11 +67,15 @@ pub(super) struct Reporter {
 impl Reporter {
     /// A reporter for a process that has just started.
     pub(super) fn new(config: Arc<ShardConfig>, metrics: Metrics, health: Vec<Arc<Health>>) -> Self {
-        Self { config, incarnation: format!("{:016x}", crate::random::next()), metrics, health }
+        let incarnation = format!("{:016x}", crate::random::next());
+        Self { config, incarnation, started: Instant::now(), given: AtomicU64::new(0), metrics, health }
     }
 
-    /// The report at this moment.
+    /// The report at this moment. Whoever asks, each has a number of its own: of two, the one with the higher number was
+    /// begun later.
     pub(super) fn report(&self, stats: &LogStats, dead: &Totals, phase: Phase) -> ShardReport {
+        let sequence = self.given.fetch_add(1, Ordering::Relaxed) + 1;
+        let uptime_ms = millis(self.started.elapsed());
         let now_us = clock::now_us();
         let sinks = self.config.sinks.iter().zip(&self.health).enumerate().map(|(id, (sink, health))| {
             let (breaker, limit, in_flight) = self.metrics.standing_now(id);
@@ -96,6 +103,8 @@ impl Reporter {
             fleet: self.config.fleet.clone(),
             region: self.config.region.clone(),
             incarnation: self.incarnation.clone(),
+            sequence,
+            uptime_ms,
             accepting: phase.accepts() && ingest::reached(&self.config, stats, now_us).is_none(),
             backlog_events: stats.events,
             backlog_bytes: stats.bytes,
