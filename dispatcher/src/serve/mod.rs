@@ -25,12 +25,16 @@ mod filter;
 mod flow;
 mod ingest;
 mod lanes;
+mod lengths;
 mod limit;
 mod log;
 mod metrics;
+mod processor;
 mod report;
+mod showing;
 mod shutdown;
 mod signature;
+mod stopwatch;
 mod traces;
 mod watch;
 mod writer;
@@ -140,6 +144,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         }
     };
     let stats = log.stats()?;
+    admin.reporter.opened(&stats);
     let window = Duration::from_millis(config.duplicate_window_ms);
     let (writer, writer_thread) =
         Writer::start(log.clone(), metrics.clone(), window).context("no thread for the log")?;
