@@ -119,6 +119,7 @@ pub(crate) fn reading(backlog_events: u64, quiet_for: Duration) -> Observation<R
             },
             quiet_for,
             rates: None,
+            trouble: None,
         },
         taken_at: now(),
     }

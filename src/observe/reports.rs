@@ -158,7 +158,8 @@ fn next(before: &Kept, answer: Result<ShardReport, String>, now: Timestamp) -> K
                 _ => Some(now),
             };
             let quiet_for = quiet_since.map_or(Duration::ZERO, |since| now.duration_since(since).unsigned_abs());
-            let observation = Observation::Reading { value: Report { shard, quiet_for, rates: None }, taken_at: now };
+            let observation =
+                Observation::Reading { value: Report { shard, quiet_for, rates: None, trouble: None }, taken_at: now };
             Kept { observation, quiet_since, silent_since: None }
         }
         Err(why) => {
