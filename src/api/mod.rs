@@ -17,9 +17,9 @@ use kube::CustomResourceExt as _;
 
 pub use autoscaling::{Autoscaling, ScalingMode};
 pub use queue::{Limits, Queue};
+pub use scaling::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
 pub use sink::{Ordering, Retry, Signing, Sink};
 pub use spec::{EventDispatcher, EventDispatcherSpec, Region, Shards, Tls};
-pub use scaling::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
 pub use status::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
 
 /// The API group of everything Signalbox defines; also the prefix of its labels and annotations.

@@ -8,7 +8,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a region's size follows its load.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ScalingStatus {
     /// Shards that the region is to have by its load; shards beyond that drain.
@@ -37,7 +37,7 @@ pub struct ScalingStatus {
 }
 
 /// What one shard can settle.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityStatus {
     /// Events per second, to two digits.
@@ -53,7 +53,7 @@ pub struct CapacityStatus {
 }
 
 /// A size that was called for.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct WindowStatus {
     /// Shards.
@@ -64,7 +64,7 @@ pub struct WindowStatus {
 }
 
 /// A growth of which it is not known yet what it brought.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrialStatus {
     /// When it was decided.
@@ -78,7 +78,7 @@ pub struct TrialStatus {
 }
 
 /// Growth was of no use, and is not tried again for a while.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HoldStatus {
     /// When it may be tried again.
@@ -88,7 +88,7 @@ pub struct HoldStatus {
 }
 
 /// One change of how many shards a region runs.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionStatus {
     /// When it was decided.

@@ -26,6 +26,8 @@ pub struct RegionPlan {
     pub wanted: u32,
     /// Shards to run now: more than `wanted` while shards that go still hold events.
     pub replicas: u32,
+    /// Whether `replicas` is ours to write: not where somebody else decides and the StatefulSet exists.
+    pub writes_replicas: bool,
     /// Shards that accept events, of `replicas`.
     pub ready: u32,
     /// Every pod, by ordinal, and whether producers are sent there.

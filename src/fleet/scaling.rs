@@ -76,7 +76,7 @@ pub enum ScalingReason {
     SpecRange,
     /// It suits the load.
     Suits,
-    /// The load asks for more.
+    /// The load asks for more, or has just now, and it is not known yet what that brings.
     LoadHigher,
     /// The load has asked for less for the whole of the stabilisation window.
     LoadLower,
@@ -84,8 +84,6 @@ pub enum ScalingReason {
     Stabilizing,
     /// The load asks for more than `shards.max`.
     AtMaximum,
-    /// More was added just now, and it is not known yet what that brings.
-    Settling,
     /// There is a backlog, and no shard has been seen to settle anything.
     CapacityUnknown,
     /// Not every shard says what it has: none is taken away.
@@ -148,7 +146,6 @@ impl ScalingReason {
             Self::LoadLower => "LoadLower",
             Self::Stabilizing => "Stabilizing",
             Self::AtMaximum => "AtMaximum",
-            Self::Settling => "Settling",
             Self::CapacityUnknown => "CapacityUnknown",
             Self::ReportsMissing => "ReportsMissing",
             Self::LimitedElsewhere => "LimitedElsewhere",

@@ -106,6 +106,12 @@ impl Demand {
         demand
     }
 
+    /// What somebody should look at first: what cannot be before what is merely missing.
+    pub(super) fn worst_doubt(&self) -> Option<&(u32, Doubt)> {
+        let absurd = |doubt: &&(u32, Doubt)| matches!(doubt.1, Doubt::Absurd(_));
+        self.doubts.iter().find(absurd).or_else(|| self.doubts.first())
+    }
+
     fn add(&mut self, report: &Report, taken_at: Timestamp, ordinal: u32, limit: Option<&Limit>) {
         let backlog = backlog(report);
         self.backlog += backlog;

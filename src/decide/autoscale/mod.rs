@@ -105,7 +105,7 @@ pub(super) fn desired_size(
         choice.reason = ScalingReason::SpecRange;
     }
     next.wanted = Some(choice.to);
-    region.decision(before, choice, next, &intent.name)
+    region.decision(before, &choice, next, &intent.name)
 }
 
 /// A size that is not by load.
@@ -192,7 +192,7 @@ impl Region<'_> {
         }
         let settling = self.demand.over.max(LEAST_SETTLING);
         if next.trial.is_some_and(|trial| self.now.duration_since(trial.at).unsigned_abs() < settling) {
-            return stay(ScalingReason::Settling, Bound::Settling);
+            return stay(ScalingReason::LoadHigher, Bound::Settling);
         }
         let Some(needed) = self.needed(1.0) else { return stay(ScalingReason::CapacityUnknown, Bound::Unknown) };
         let needed = needed.max(self.from + 1);
@@ -217,22 +217,22 @@ impl Region<'_> {
             Some(needed) if sure && (self.capacity.is_some() || idle) => needed.clamp(min, self.from),
             _ => self.from,
         };
-        let (to, window) =
-            window::stabilized(&next.window, self.from, called, self.scaling.stabilization, self.now);
+        let (to, window) = window::stabilized(&next.window, self.from, called, self.scaling.stabilization, self.now);
         // What is not known takes nothing away, not even what the window would let go by now.
         let to = if sure { to } else { self.from };
         next.window = if sure { window } else { Vec::new() };
         let (reason, bound) = match () {
             () if to < self.from => (ScalingReason::LoadLower, (to == min).then_some(Bound::Minimum)),
             () if unknown => (ScalingReason::ReportsMissing, Some(Bound::Unknown)),
+            () if next.trial.is_some() => (ScalingReason::LoadHigher, Some(Bound::Settling)),
             () if !next.window.is_empty() => (ScalingReason::Stabilizing, Some(Bound::Window)),
             () => (ScalingReason::Suits, None),
         };
         Choice { to, reason, bound }
     }
 
-    fn decision(self, before: u32, choice: Choice, memory: RegionMemory, fleet: &str) -> ScalingDecision {
-        let Choice { to, reason, bound } = choice;
+    fn decision(self, before: u32, choice: &Choice, memory: RegionMemory, fleet: &str) -> ScalingDecision {
+        let Choice { to, reason, bound } = *choice;
         let demand = &self.demand;
         let numbers = ScalingNumbers {
             arrival: whole(demand.arrival),
@@ -251,7 +251,7 @@ impl Region<'_> {
             to,
             max: self.range.shards.max,
             reason,
-            doubt: demand.doubts.first(),
+            doubt: demand.worst_doubt(),
             limit: self.limit,
             hold: memory.hold,
             stabilization: self.scaling.stabilization,

@@ -33,7 +33,6 @@ pub(super) fn message(told: &Told<'_>) -> String {
         ScalingReason::AtMaximum => {
             format!("the load asks for more than {shards}, which is shards.max; raise it, or take load away")
         }
-        ScalingReason::Settling => format!("{shards}; what was added last is being waited for"),
         ScalingReason::CapacityUnknown => {
             format!("{shards}; a backlog waits, and no shard has been seen to settle anything; see status.sinks")
         }
@@ -44,10 +43,10 @@ pub(super) fn message(told: &Told<'_>) -> String {
             format!("{shards}; the last ones added brought next to nothing, so none are added until {until}")
         }
     };
-    let max = if told.to == told.max && told.reason == ScalingReason::LoadHigher { ", which is shards.max" } else { "" };
-    let doubt = told.doubt.map(|(ordinal, doubt)| {
-        format!("; Pod {} {doubt}", names::pod(told.fleet, told.region, *ordinal))
-    });
+    let max =
+        if told.to == told.max && told.reason == ScalingReason::LoadHigher { ", which is shards.max" } else { "" };
+    let doubt =
+        told.doubt.map(|(ordinal, doubt)| format!("; Pod {} {doubt}", names::pod(told.fleet, told.region, *ordinal)));
     let sink = match (told.reason, told.limit.and_then(Limit::sink)) {
         (ScalingReason::LimitedElsewhere, Some(sink)) => format!(" of sink {sink}"),
         _ => String::new(),
