@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use signalbox_contract::{ADMIN_PORT, METRICS_PATH};
-use signalbox_e2e::{Fleet, FleetSpec, Scene, Sinks, eventually};
+use signalbox_e2e::{Fleet, FleetSpec, Scene, SinkSpec, Sinks, eventually};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -36,6 +36,7 @@ impl Subject {
         let regions = [region.to_owned()];
         let sinks = Sinks::start(scene, &format!("{name}-sink"), &regions).await?;
         let mut spec = FleetSpec::new(name, &regions, 1, &sinks);
+        spec.sinks = vec![SinkSpec::new("fulfilment", sinks.uri()).with("maxConcurrency", json!(8))];
         let shards = if mode == "Internal" { json!({"min": 1, "max": 4}) } else { json!({"min": 1}) };
         spec.more = vec![
             ("regions".to_owned(), json!([{"name": region, "weight": 1, "shards": shards}])),
@@ -85,7 +86,7 @@ impl Subject {
         tokio::time::timeout(PATIENCE, small).await.context("it does not become small again")??;
         self.fleet.ready().await?;
         // What is delivered from now on keeps a backlog for longer than anybody waits.
-        self.sinks.behave(r#"{"delayMs": 1000}"#).await
+        self.sinks.behave(r#"{"delayMs": 500}"#).await
     }
 
     async fn spike(&self) -> Result<Duration> {
