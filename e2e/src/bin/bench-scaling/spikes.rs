@@ -62,7 +62,7 @@ impl Subject {
             self.settle(by_itself).await.with_context(|| format!("before spike {spike}"))?;
             // At any moment of whoever looks now and then: by default every 15 s, the operator at least every 2 s.
             tokio::time::sleep(lull(if by_itself { 2_000 } else { 15_000 })).await;
-            let took = self.spike().await.with_context(|| format!("spike {spike}"))?;
+            let took = self.spike(what, spike).await.with_context(|| format!("spike {spike}"))?;
             note(&format!("{what}: spike {spike} of {spikes}: {:.2} s", took.as_secs_f64()));
             seconds.push(took.as_secs_f64());
         }
@@ -89,10 +89,12 @@ impl Subject {
         self.sinks.behave(r#"{"delayMs": 500}"#).await
     }
 
-    async fn spike(&self) -> Result<Duration> {
+    async fn spike(&self, what: &str, number: u32) -> Result<Duration> {
+        // Or they would be taken for the events of the spike before, sent again.
+        let source = format!("/spike/{what}/{number}");
         let events: Vec<Value> = (0..EVENTS)
             .map(|number| {
-                json!({"specversion": "1.0", "id": number.to_string(), "source": "/spike", "type": "spike",
+                json!({"specversion": "1.0", "id": number.to_string(), "source": source, "type": "spike",
                     "partitionkey": number.to_string(), "data": number})
             })
             .collect();
@@ -114,21 +116,31 @@ impl Subject {
     }
 }
 
-/// Tells `replicas` of a StatefulSet as it changes, and when that was seen.
-async fn watch_replicas(scene: Scene, name: String, sender: watch::Sender<Option<(i32, Instant)>>) -> Result<()> {
-    let api = scene.api::<StatefulSet>();
+/// Tells `replicas` of a StatefulSet as it changes, and when that was seen. A watch that breaks is begun anew.
+async fn watch_replicas(scene: Scene, name: String, sender: watch::Sender<Option<(i32, Instant)>>) {
     loop {
-        let version = api.get(&name).await?;
-        tell(&sender, &version);
-        let since = version.metadata.resource_version.unwrap_or_default();
-        let params = WatchParams::default().fields(&format!("metadata.name={name}"));
-        let mut events = Box::pin(api.watch(&params, &since).await?);
-        while let Some(event) = events.try_next().await? {
-            if let WatchEvent::Added(set) | WatchEvent::Modified(set) = event {
-                tell(&sender, &set);
-            }
+        if let Err(error) = watch_once(&scene, &name, &sender).await {
+            note(&format!("the watch is begun anew: {error:#}"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
+}
+
+async fn watch_once(scene: &Scene, name: &str, sender: &watch::Sender<Option<(i32, Instant)>>) -> Result<()> {
+    let api = scene.api::<StatefulSet>();
+    let set = api.get(name).await?;
+    tell(sender, &set);
+    let since = set.metadata.resource_version.unwrap_or_default();
+    let params = WatchParams::default().fields(&format!("metadata.name={name}"));
+    let mut events = Box::pin(api.watch(&params, &since).await?);
+    while let Some(event) = events.try_next().await? {
+        match event {
+            WatchEvent::Added(set) | WatchEvent::Modified(set) => tell(sender, &set),
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status).into()),
+            WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
+        }
+    }
+    Ok(())
 }
 
 fn tell(sender: &watch::Sender<Option<(i32, Instant)>>, set: &StatefulSet) {
