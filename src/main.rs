@@ -1,4 +1,4 @@
-//! The `signalbox` command: `run` is the operator, `crd` prints what it watches.
+//! The `signalbox` command: `run` is the operator, `crd` prints what it watches, `simulate` shows what it would decide.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -23,6 +23,8 @@ enum Command {
     Run(Box<Run>),
     /// Print the CustomResourceDefinition, as YAML.
     Crd,
+    /// Show what the autoscaler would do with a load. Changes nothing, and needs no cluster.
+    Simulate(Box<signalbox::simulate::Simulate>),
 }
 
 #[derive(clap::Args)]
@@ -74,6 +76,10 @@ async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Crd => {
             let yaml = serde_yaml::to_string(&signalbox::api::crd())?;
             std::io::stdout().write_all(yaml.as_bytes()).context("cannot print the CRD")
+        }
+        Command::Simulate(simulate) => {
+            let text = simulate.run()?;
+            std::io::stdout().write_all(text.as_bytes()).context("cannot print the timeline")
         }
         Command::Run(run) => {
             let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));

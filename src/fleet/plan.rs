@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::memory::FleetMemory;
 use super::scaling::ScalingDecision;
 
 /// What is to become of a fleet.
@@ -11,6 +12,17 @@ pub struct FleetPlan {
     pub regions: Vec<RegionPlan>,
     /// When to decide again if nothing is seen to change before.
     pub recheck_after: Duration,
+}
+
+impl FleetPlan {
+    /// What the next decision must know: the same as the status then says.
+    pub fn memory(&self) -> FleetMemory {
+        let regions = self.regions.iter().filter_map(|region| {
+            let memory = &region.scaling.as_ref()?.memory;
+            memory.wanted.is_some().then(|| (region.name.clone(), memory.clone()))
+        });
+        FleetMemory { regions: regions.collect() }
+    }
 }
 
 /// What is to become of one region.
