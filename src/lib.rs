@@ -37,6 +37,7 @@ mod lease;
 mod manifests;
 mod metrics;
 mod observe;
+mod record;
 mod render;
 mod report;
 mod run;

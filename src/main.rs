@@ -57,6 +57,13 @@ struct Run {
     /// Who this replica is; must differ between replicas.
     #[arg(long, env = "POD_NAME", value_name = "NAME", default_value_t = format!("signalbox-{}", std::process::id()))]
     identity: String,
+    /// Write down what is observed of regions whose size follows their load, for `signalbox simulate --load FILE`: one
+    /// JSON object a line, every five seconds and region.
+    #[arg(long, value_name = "FILE")]
+    record: Option<std::path::PathBuf>,
+    /// Most MiB that this takes, in FILE and FILE.old together.
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    record_limit: u64,
 }
 
 #[tokio::main]
@@ -94,6 +101,8 @@ async fn execute(command: Command) -> anyhow::Result<()> {
                 lease_name: run.lease_name,
                 namespace: run.namespace,
                 identity: run.identity,
+                record: run.record,
+                record_limit: run.record_limit << 20,
             })
             .await
         }

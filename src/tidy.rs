@@ -18,14 +18,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("apply", &["api", "fleet::names", "manifests"]),
     ("report", &["api", "fleet", "manifests"]),
     ("simulate", &["api", "fleet", "decide"]),
+    ("record", &["fleet"]),
     ("error", &["report"]),
     ("lease", &["clock"]),
     ("admin", &["metrics", "observe"]),
     (
         "controller",
-        &["admin", "api", "apply", "clock", "decide", "error", "fleet", "metrics", "observe", "render", "report"],
+        &[
+            "admin", "api", "apply", "clock", "decide", "error", "fleet", "metrics", "observe", "record", "render",
+            "report",
+        ],
     ),
-    ("run", &["admin", "controller", "fleet", "lease", "metrics", "observe"]),
+    ("run", &["admin", "controller", "fleet", "lease", "metrics", "observe", "record"]),
     ("main", &[]),
     ("lib", &[]),
 ];

@@ -7,8 +7,8 @@ use signalbox_contract::{ShardReport, SinkReport};
 
 use crate::fleet::{Rates, Report, SinkRates};
 
-/// Rates are means over so many seconds.
-const LOOK_BACK: usize = 10;
+/// Rates are means over so many seconds, as in `observe`.
+const LOOK_BACK: usize = 5;
 
 /// One shard.
 #[derive(Clone, Debug, Default)]

