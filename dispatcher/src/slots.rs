@@ -21,7 +21,7 @@ const SEED: u64 = 121 << 10;
 /// The slot of a key, by the hash that the log keeps with every event: from 0 to 1023.
 pub fn slot_of(key_hash: u64) -> u16 {
     // Ten bits of a hash whose low bits are as good as its upper.
-    (key_hash & u64::from(SLOTS - 1)) as u16
+    u16::try_from(key_hash & u64::from(SLOTS - 1)).unwrap_or_default()
 }
 
 /// Which of `shards` shards owns `slot`: an ordinal below `shards`. With no shards, 0.
@@ -99,7 +99,7 @@ mod tests {
             let moved: Vec<u16> = (0..SLOTS).filter(|&slot| owner(slot, shards) != owner(slot, shards + 1)).collect();
             assert!(moved.iter().all(|&slot| owner(slot, shards + 1) == shards), "to {} shards", shards + 1);
             let expected = f64::from(SLOTS) / f64::from(shards + 1);
-            let moved = moved.len() as f64;
+            let moved = f64::from(u16::try_from(moved.len()).unwrap());
             // Four standard deviations of a draw of 1024.
             assert!((moved - expected).abs() <= 4.0 * expected.sqrt(), "{moved} moved to {} shards", shards + 1);
         }

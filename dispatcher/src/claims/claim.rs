@@ -45,10 +45,17 @@ impl Claims {
     pub(super) fn seal(&mut self) {
         if self.is_current() && self.is_drained() {
             let epoch = self.now.epoch();
-            for ordinal in std::mem::take(&mut self.asked) {
+            for (&ordinal, told) in self.asked.iter_mut().filter(|(_, told)| !**told) {
+                *told = true;
                 self.out.push(Effect::Send(ordinal, Message::Sealed(epoch)));
             }
         }
+    }
+
+    /// Whether there is a slot that may not be delivered yet.
+    pub(super) fn is_claiming(&self) -> bool {
+        let tenure = |slot: &u16| self.now.tenures.get(slot);
+        self.slots_of(self.me).iter().any(|slot| tenure(slot).is_none_or(|tenure| !tenure.deliver))
     }
 
     /// Opens what may be accepted, and what may be delivered. Both take effect when they are on disk.

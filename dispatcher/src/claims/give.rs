@@ -21,7 +21,8 @@ pub(super) struct Giving {
 impl Claims {
     /// Begins to give, once nothing can be added to what is here and nothing of it is being attempted.
     pub(super) fn give(&mut self) {
-        if !(self.is_current() && self.is_drained() && self.stopped) || !self.giving.is_empty() {
+        let may = self.is_current() && self.is_drained() && self.stopped;
+        if !may || !self.giving.is_empty() {
             return;
         }
         let epoch = self.now.epoch();
@@ -42,17 +43,19 @@ impl Claims {
             let batch = Batch { incarnation, number: giving.number };
             self.out.push(Effect::Send(to, Message::Transfer(epoch, batch, slots)));
         }
-        self.sync();
     }
 
-    /// What is empty has to be so after a power cut too, before anyone is told.
-    fn sync(&mut self) {
-        if self.syncing.is_some() {
+    /// What is empty has to be so after a power cut too, before anyone is told who wants to know.
+    pub(super) fn sync(&mut self) {
+        if self.syncing.is_some() || self.giving.is_empty() {
             return;
         }
+        let leaves = self.now.table.as_ref().is_some_and(|table| self.me >= table.shards);
+        let (me, claims, asked) = (self.me, self.is_claiming(), &self.asked);
         let emptied: BTreeMap<Ordinal, Slots> = self
             .giving
             .iter_mut()
+            .filter(|(to, _)| leaves || asked.contains_key(to) || claims && **to == me)
             .filter(|(_, giving)| !giving.emptied.is_empty())
             .map(|(&to, giving)| (to, std::mem::take(&mut giving.emptied)))
             .collect();
@@ -71,7 +74,6 @@ impl Claims {
                 self.say_done(to);
             }
         }
-        self.sync();
     }
 
     /// Tells `to` what this shard is done with, if it is with anything.
@@ -81,7 +83,7 @@ impl Claims {
         };
         if to == self.me {
             self.is_done(to, slots);
-        } else {
+        } else if self.asked.contains_key(&to) {
             self.out.push(Effect::Send(to, Message::Done(self.now.epoch(), slots)));
         }
     }

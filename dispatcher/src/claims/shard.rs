@@ -28,8 +28,9 @@ pub struct Claims {
     pub(super) storing: BTreeMap<(Epoch, Ordinal, Batch), Slots>,
     /// Whether the attempts for slots that are not delivered have ended.
     pub(super) stopped: bool,
-    /// Under the present epoch: who waits for this shard's seal, who has sealed for it, who is done with what.
-    pub(super) asked: BTreeSet<Ordinal>,
+    /// Under the present epoch: who claims, and whether it was told that this shard has sealed; who has sealed for
+    /// this shard; who is done with what.
+    pub(super) asked: BTreeMap<Ordinal, bool>,
     pub(super) sealed: BTreeSet<Ordinal>,
     pub(super) done: BTreeMap<Ordinal, Slots>,
     /// Under the present epoch: what is being given, by whom it is for.
@@ -65,7 +66,7 @@ impl Claims {
             appending: BTreeMap::new(),
             storing: BTreeMap::new(),
             stopped: true,
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             sealed: BTreeSet::new(),
             done: BTreeMap::new(),
             giving: BTreeMap::new(),
@@ -146,6 +147,22 @@ impl Claims {
         self.now.tenures.get(&slot).map_or(self.now.epoch(), |tenure| tenure.since)
     }
 
+    /// The epoch of the present table; 0: none yet.
+    pub fn epoch(&self) -> Epoch {
+        self.now.epoch()
+    }
+
+    /// The other shards of the present table.
+    pub fn peers(&self) -> Vec<Ordinal> {
+        let peers = self.now.table.iter().flat_map(|table| table.peers.iter().map(|peer| peer.ordinal));
+        peers.filter(|&ordinal| ordinal != self.me).collect()
+    }
+
+    /// Where deliveries of `slot` come from now, if it is delivered here.
+    pub fn source(&self, slot: Slot) -> Option<Source> {
+        self.gates.get(&slot).copied()
+    }
+
     /// The owner of `slot` by the present table.
     pub fn owner(&self, slot: Slot) -> Option<Ordinal> {
         self.now.table.as_ref().filter(|table| table.shards > 0).map(|table| owner(slot, table.shards))
@@ -199,7 +216,7 @@ impl Claims {
                 if self.is_older(from, table.epoch) || self.now.table.as_ref() != Some(&table) {
                     return;
                 }
-                self.asked.insert(from);
+                self.asked.insert(from, false);
                 self.say_done(from);
             }
             Message::Newer(table) => self.adopt(&table),
@@ -238,6 +255,7 @@ impl Claims {
         self.seal();
         self.open();
         self.give();
+        self.sync();
         self.report_empty();
         if self.writing.is_none() && self.now != self.safe {
             self.writing = Some(self.now.clone());
