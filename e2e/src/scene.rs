@@ -127,6 +127,12 @@ impl Scene {
         self.request_as("POST", &target, "/", "application/cloudevents+json", event).await
     }
 
+    /// What the shard `pod` answers to a batch of events, over plain HTTP.
+    pub async fn send_batch_to_pod(&self, pod: &str, events: &serde_json::Value) -> Result<String> {
+        let (target, events) = (format!("pods/{pod}:{EVENTS_PORT}"), events.to_string());
+        self.request_as("POST", &target, "/", "application/cloudevents-batch+json", events).await
+    }
+
     /// The answer of `PUT path` with a JSON body.
     pub async fn put(&self, service: &str, port: &str, path: &str, json: &str) -> Result<String> {
         self.request("PUT", &format!("services/{service}:{port}"), path, json.to_owned()).await

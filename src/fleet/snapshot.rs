@@ -139,6 +139,8 @@ pub struct Report {
     pub quiet_for: Duration,
     /// How its totals moved lately. `None` until there are two reports of one life that are far enough apart.
     pub rates: Option<Rates>,
+    /// What is wrong since it came: further reports are missing, or were not taken. It stands for a few seconds more.
+    pub trouble: Option<NotRead>,
 }
 
 /// How the totals of one life of a shard moved over the last seconds, by the shard's own clock. Shares are of the time,

@@ -1,31 +1,44 @@
-//! The admin port: probes, metrics, report, dead letters. May import `report`, `metrics`, `log`, `writer` and
+//! The admin port: probes, metrics, report, dead letters. May import `report`, `watch`, `metrics`, `log`, `writer` and
 //! `dead_letters`.
 
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use signalbox_contract::{HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH};
-use tokio::sync::watch;
+use serde::Deserialize;
+use signalbox_contract::{HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ShardReport};
+use tokio::sync::watch::Receiver;
 
 use super::clock;
 use super::dead_letters::{self, Desk};
-use super::log::ShardLog;
+use super::log::{LogError, ShardLog};
 use super::metrics::Metrics;
 use super::report::Reporter;
 use super::shutdown::Phase;
+use super::watch::{self, Watchers};
 use super::writer::Writer;
 
 /// What the admin port can see. The log and its writer come when they are there.
 pub(super) struct Admin {
     pub(super) metrics: Metrics,
     pub(super) reporter: Reporter,
-    pub(super) phase: watch::Receiver<Phase>,
+    pub(super) phase: Receiver<Phase>,
     pub(super) store: OnceLock<(Arc<dyn ShardLog>, Writer)>,
     pub(super) desk: Arc<OnceLock<Desk>>,
+    pub(super) watchers: Watchers,
+}
+
+impl Admin {
+    /// The report at this moment. `None` before the log is open.
+    pub(super) fn report_now(&self) -> Result<Option<ShardReport>, LogError> {
+        let Some((log, _)) = self.store.get() else { return Ok(None) };
+        let stats = log.stats()?;
+        let dead = self.desk.get().map(Desk::totals).unwrap_or_default();
+        Ok(Some(self.reporter.report(&stats, &dead, *self.phase.borrow())))
+    }
 }
 
 /// The routes of the admin port.
@@ -77,15 +90,22 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-async fn report(State(admin): State<Arc<Admin>>) -> Response {
-    let Some((log, _)) = admin.store.get() else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response();
+#[derive(Deserialize)]
+struct HowToReport {
+    /// One line for each change, until somebody hangs up.
+    #[serde(default)]
+    watch: bool,
+}
+
+async fn report(State(admin): State<Arc<Admin>>, Query(how): Query<HowToReport>) -> Response {
+    let report = if how.watch {
+        watch::answer(&admin)
+    } else {
+        admin.report_now().map(|report| report.map(|report| Json(report).into_response()))
     };
-    match log.stats() {
-        Ok(stats) => {
-            let dead = admin.desk.get().map(Desk::totals).unwrap_or_default();
-            Json(admin.reporter.report(&stats, &dead, *admin.phase.borrow())).into_response()
-        }
+    match report {
+        Ok(Some(answer)) => answer,
+        Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
     }
 }

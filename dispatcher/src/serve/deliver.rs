@@ -11,8 +11,8 @@
 //! An attempt that has timed out is closed, yet the sink may still be working on it when the event is sent again.
 //! A sink that must not take an event twice, or an older one after a newer, has to look at its id.
 //!
-//! May import `flow`, `breaker`'s changes, `answer`, `client`, `dead_letters`, `log`, `writer`, `report`, `metrics`,
-//! `signature`, `traces`, and the crate's `event`.
+//! May import `flow`, `breaker`'s changes, `answer`, `client`, `dead_letters`, `log`, `writer`, `report`, `showing`,
+//! `metrics`, `signature`, `traces`, and the crate's `event`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,15 +24,16 @@ use http_body_util::Full;
 use signalbox_contract::SinkConfig;
 use tokio::sync::watch;
 
-use super::answer::Answer;
+use super::answer::{Answer, Verdict};
 use super::breaker::Change;
 use super::client::Client;
 use super::clock;
 use super::dead_letters::{BuryError, DeadLetters, NewDeadLetter, Reason};
 use super::flow::{Flow, Sent};
 use super::log::{LogError, Position, ShardLog, SinkId};
-use super::metrics::{AttemptOutcome, Metrics};
+use super::metrics::Metrics;
 use super::report::Health;
+use super::showing::Showing;
 use super::shutdown::Phase;
 use super::signature::{self, Signer};
 use super::traces::{Attempting, Traces};
@@ -86,7 +87,7 @@ impl Delivery {
         let mut burials = FuturesUnordered::new();
         let mut end = self.writer.end();
         let mut next: Position = 0;
-        let mut shown = None;
+        let mut showing = Showing::new(self.metrics.clone(), self.id);
         loop {
             let finishing = *self.phase.borrow_and_update() == Phase::Finishing;
             if finishing && attempts.is_empty() && burials.is_empty() {
@@ -104,11 +105,7 @@ impl Delivery {
                     attempts.push(self.attempt(sent));
                 }
             }
-            let standing = flow.standing();
-            if shown != Some(standing) {
-                self.metrics.standing(self.id, &standing);
-                shown = Some(standing);
-            }
+            showing.show(&flow, now);
             let wake = [flow.wake_at(), unreadable].into_iter().flatten().min();
             tokio::select! {
                 Some((sent, attempt)) = attempts.next(), if !attempts.is_empty() => {
@@ -177,8 +174,12 @@ impl Delivery {
             Attempt::Answered(answer) => answer,
             Attempt::Unsendable(why) => return self.unsendable(flow, sent, &why, now),
         };
-        self.metrics.attempt(self.id, answer.outcome());
-        let ended = flow.ended(&sent, answer.verdict(), now, random::next());
+        self.metrics.attempt(self.id, answer.outcome(), sent.took(now));
+        let verdict = answer.verdict();
+        if matches!(verdict, Verdict::Throttled(_)) {
+            self.metrics.throttled(self.id);
+        }
+        let ended = flow.ended(&sent, verdict, now, random::next());
         let Some(failure) = answer.failure() else {
             self.writer.settle(self.id, sent.entry)?;
             self.metrics.delivered(self.id, clock::since(sent.entry.accepted_at_us, clock::now_us()));
@@ -215,7 +216,7 @@ impl Delivery {
         why: &Unsendable,
         now: Instant,
     ) -> Result<Option<NewDeadLetter>, Ended> {
-        self.metrics.attempt(self.id, AttemptOutcome::Unreadable);
+        self.metrics.unreadable(self.id);
         let position = sent.entry.position;
         let message = match why {
             Unsendable::Unread(e) => e.to_string(),

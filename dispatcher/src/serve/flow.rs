@@ -17,7 +17,7 @@ use super::answer::Verdict;
 use super::backoff::{self, MAX_RETRY_AFTER};
 use super::breaker::{Breaker, Change, Evidence, LONGEST_TRIP, Ticket};
 use super::budget::Budget;
-use super::lanes::{Lanes, Setback};
+use super::lanes::{Lanes, Outlook, Setback};
 use super::limit::{Limit, Sample};
 use super::log::Entry;
 
@@ -29,6 +29,13 @@ pub(super) struct Sent {
     pub(super) attempt: u32,
     at: Instant,
     ticket: Ticket,
+}
+
+impl Sent {
+    /// How long it has been under way.
+    pub(super) fn took(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.at)
+    }
 }
 
 /// What the end of an attempt means.
@@ -125,10 +132,25 @@ impl Flow {
         Standing { phase: self.breaker.phase(), limit, in_flight: self.lanes.in_flight(), retries_held }
     }
 
+    /// From when on an event could be sent and only the limit of attempts keeps it, unless something ends before. What
+    /// a breaker holds back while it is not Serving is not counted: there it is the sink that fails.
+    pub(super) fn limited_from(&self, now: Instant) -> Option<Instant> {
+        let reached = self.lanes.in_flight() >= self.limit.current();
+        if !reached || self.breaker.phase() != BreakerPhase::Serving {
+            return None;
+        }
+        self.lanes.sendable_at(now, self.budget.next())
+    }
+
+    /// What waits here.
+    pub(super) fn outlook(&self) -> Outlook {
+        self.lanes.outlook()
+    }
+
     /// An attempt has ended. An event that was taken is done; any other stays in flight until [`Flow::wait`] or
     /// [`Flow::done`].
     pub(super) fn ended(&mut self, sent: &Sent, verdict: Verdict, now: Instant, random: u64) -> Ended {
-        let took = now.saturating_duration_since(sent.at);
+        let took = sent.took(now);
         let (evidence, sample) = match verdict {
             Verdict::Taken | Verdict::Refused => (Evidence::Answered, Sample::Answered(took)),
             Verdict::Throttled(_) => (Evidence::Neutral, Sample::Overrun),

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use signalbox_contract::Ordering;
 
+use super::lengths::Lengths;
 use super::log::{Entry, Position};
 
 /// Most events of one sink in memory, in flight or waiting: about 2 MiB, as records stay in the log.
@@ -86,6 +87,16 @@ pub(super) struct Next {
     pub(super) on_budget: bool,
 }
 
+/// What the lanes of a sink hold, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Outlook {
+    pub(super) events: usize,
+    /// Those that wait behind another of their lane.
+    pub(super) blocked: usize,
+    /// Those of the lane that has most.
+    pub(super) largest: usize,
+}
+
 /// The lanes of one sink.
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -97,6 +108,7 @@ pub(super) struct Lanes {
     waiting: BTreeSet<(Instant, LaneId)>,
     in_flight: usize,
     events: usize,
+    lengths: Lengths,
     /// How many events the sink has taken.
     taken: u64,
     held_until: Option<Instant>,
@@ -113,6 +125,7 @@ impl Lanes {
             waiting: BTreeSet::new(),
             in_flight: 0,
             events: 0,
+            lengths: Lengths::default(),
             taken: 0,
             held_until: None,
         }
@@ -142,6 +155,7 @@ impl Lanes {
             Lane::new()
         });
         lane.events.push_back(entry);
+        self.lengths.grown(lane.events.len());
     }
 
     /// The next event to send while fewer than `allowed` are in flight: it is, from then on. Nothing when all lanes
@@ -181,9 +195,25 @@ impl Lanes {
         if !self.ready.is_empty() {
             return self.held_until;
         }
+        Some(self.due(token_at)?).max(self.held_until)
+    }
+
+    /// From when on an event could be sent, however many are in flight. Nothing if there is none to send.
+    pub(super) fn sendable_at(&self, now: Instant, token_at: Instant) -> Option<Instant> {
+        let first = if self.ready.is_empty() { self.due(token_at)? } else { now };
+        Some(first.max(now)).max(self.held_until)
+    }
+
+    /// When the first of those that are not ready yet will be.
+    fn due(&self, token_at: Instant) -> Option<Instant> {
         let retry = (!self.retries.is_empty()).then_some(token_at);
-        let first = [retry, self.waiting.first().map(|&(until, _)| until)].into_iter().flatten().min()?;
-        Some(first).max(self.held_until)
+        [retry, self.waiting.first().map(|&(until, _)| until)].into_iter().flatten().min()
+    }
+
+    /// What the window holds.
+    pub(super) fn outlook(&self) -> Outlook {
+        let lanes = self.by_id.len();
+        Outlook { events: self.events, blocked: self.events - lanes, largest: self.lengths.largest() }
     }
 
     /// When [`Lanes::probe`] may have something that it has not now, unless an attempt ends before.
@@ -204,8 +234,10 @@ impl Lanes {
         let Some(lane) = self.landed(id) else { return };
         lane.events.pop_front();
         (lane.failures, lane.counted) = (0, 0);
-        let empty = lane.events.is_empty();
+        let left = lane.events.len();
+        let empty = left == 0;
         self.events -= 1;
+        self.lengths.shrunk(left);
         if empty {
             self.by_id.remove(&id);
         } else {

@@ -25,13 +25,18 @@ mod filter;
 mod flow;
 mod ingest;
 mod lanes;
+mod lengths;
 mod limit;
 mod log;
 mod metrics;
+mod processor;
 mod report;
+mod showing;
 mod shutdown;
 mod signature;
+mod stopwatch;
 mod traces;
+mod watch;
 mod writer;
 
 use std::net::SocketAddr;
@@ -41,10 +46,10 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use axum::serve::ListenerExt as _;
 use hyper::service::service_fn;
 use signalbox_contract::{ShardConfig, TlsConfig};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::output;
@@ -104,7 +109,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let metrics = Metrics::new(&names);
     let traces = Traces::start(options.traces.as_ref(), &config, &metrics)?;
     let health: Vec<Arc<Health>> = names.iter().map(|_| Arc::default()).collect();
-    let (phase, phases) = watch::channel(Phase::Recovering);
+    let (phase, phases) = tokio::sync::watch::channel(Phase::Recovering);
 
     // Both ports are bound before the log is opened, so that an address that is taken is found out at once.
     let events = server::bind(options.listen).await?;
@@ -119,8 +124,10 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         phase: phases.clone(),
         store: OnceLock::new(),
         desk: Arc::default(),
+        watchers: watch::Watchers::default(),
     });
-    let admin_server = tokio::spawn(axum::serve(admin_listener, admin::router(admin.clone())).into_future());
+    let admin_server =
+        tokio::spawn(axum::serve(admin_listener.tap_io(watch::set_up), admin::router(admin.clone())).into_future());
 
     let dir = options.data_dir.clone();
     let limit = config.dead_letter_limit_bytes;
@@ -137,6 +144,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         }
     };
     let stats = log.stats()?;
+    admin.reporter.opened(&stats);
     let window = Duration::from_millis(config.duplicate_window_ms);
     let (writer, writer_thread) =
         Writer::start(log.clone(), metrics.clone(), window).context("no thread for the log")?;
@@ -171,7 +179,7 @@ struct Shard {
     dead_letters: DeadLetters,
     metrics: Metrics,
     traces: Traces,
-    phase: watch::Sender<Phase>,
+    phase: tokio::sync::watch::Sender<Phase>,
 }
 
 impl Shard {

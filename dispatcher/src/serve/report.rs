@@ -1,17 +1,18 @@
 //! How each sink is doing, and the shard's report of itself. May import `log`, `metrics`, the totals of
-//! `dead_letters`, the limits of `ingest`, and `shutdown`'s phase.
+//! `dead_letters`, the limits of `ingest`, `processor`, and `shutdown`'s phase.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use signalbox_contract::{LastFailure, ShardConfig, ShardReport, SinkReport};
+use signalbox_contract::{LastFailure, ShardConfig, ShardReport, SinkReport, Usage};
 
 use super::clock;
 use super::dead_letters::Totals;
 use super::ingest;
-use super::log::LogStats;
-use super::metrics::Metrics;
+use super::log::{LogStats, Position};
+use super::metrics::{Metrics, Reject};
+use super::processor;
 use super::shutdown::Phase;
 
 /// Failures in a row after which a sink is logged as failing; its next success is then logged as its recovery. So
@@ -57,6 +58,11 @@ impl Health {
 pub(super) struct Reporter {
     config: Arc<ShardConfig>,
     incarnation: String,
+    started: Instant,
+    /// Reports given so far.
+    given: AtomicU64,
+    /// The backlog and the end of the log when it was opened.
+    opened: OnceLock<(u64, Position)>,
     metrics: Metrics,
     health: Vec<Arc<Health>>,
 }
@@ -64,11 +70,32 @@ pub(super) struct Reporter {
 impl Reporter {
     /// A reporter for a process that has just started.
     pub(super) fn new(config: Arc<ShardConfig>, metrics: Metrics, health: Vec<Arc<Health>>) -> Self {
-        Self { config, incarnation: format!("{:016x}", crate::random::next()), metrics, health }
+        let incarnation = format!("{:016x}", crate::random::next());
+        Self {
+            config,
+            incarnation,
+            started: Instant::now(),
+            given: AtomicU64::new(0),
+            opened: OnceLock::new(),
+            metrics,
+            health,
+        }
     }
 
-    /// The report at this moment.
+    /// The log was opened, and held this.
+    pub(super) fn opened(&self, stats: &LogStats) {
+        // Once in the life of a process.
+        let _ = self.opened.set((stats.events, stats.end));
+    }
+
+    /// The report at this moment. Whoever asks, each has a number of its own: of two, the one with the higher number was
+    /// begun later.
     pub(super) fn report(&self, stats: &LogStats, dead: &Totals, phase: Phase) -> ShardReport {
+        let sequence = self.given.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = Instant::now();
+        let uptime_ms = millis(now - self.started);
+        let refused = |reason| self.metrics.rejected_total(reason);
+        let overloaded = refused(Reject::Overloaded);
         let now_us = clock::now_us();
         let sinks = self.config.sinks.iter().zip(&self.health).enumerate().map(|(id, (sink, health))| {
             let (breaker, limit, in_flight) = self.metrics.standing_now(id);
@@ -89,22 +116,40 @@ impl Reporter {
                 last_failure: last
                     .as_ref()
                     .map(|(message, at)| LastFailure { message: message.clone(), age_ms: millis(at.elapsed()) }),
-                ..SinkReport::default()
+                ..self.metrics.effort(id, now)
             }
         });
         ShardReport {
             fleet: self.config.fleet.clone(),
             region: self.config.region.clone(),
             incarnation: self.incarnation.clone(),
+            sequence,
+            uptime_ms,
             accepting: phase.accepts() && ingest::reached(&self.config, stats, now_us).is_none(),
             backlog_events: stats.events,
             backlog_bytes: stats.bytes,
             oldest_event_age_ms: stats.oldest_accepted_at_us.map(|at| millis(clock::since(at, now_us))),
             accepted_total: self.metrics.accepted_total(),
+            settled_total: self.opened.get().map_or(0, |opened| settled(opened, stats)),
+            refused_total: [Reject::BacklogFull, Reject::DiskFull].map(refused).into_iter().sum::<u64>() + overloaded,
+            usage: Usage {
+                cpu_us_total: micros(processor::used()),
+                cpu_limit_millis: processor::limit_millis(),
+                disk_busy_us_total: micros(self.metrics.log_busy_total(now)),
+                receive_refused_total: overloaded,
+            },
             sinks: sinks.collect(),
-            ..ShardReport::default()
         }
     }
+}
+
+/// Events that left the backlog since the log was opened: those that were there or came, and are not there now.
+fn settled((events, end): &(u64, Position), stats: &LogStats) -> u64 {
+    (events + stats.end.saturating_sub(*end)).saturating_sub(stats.events)
+}
+
+fn micros(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn millis(span: std::time::Duration) -> u64 {
@@ -113,7 +158,33 @@ fn millis(span: std::time::Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Health;
+    use super::{Health, settled};
+    use crate::serve::log::memory::{Disk, MemoryLog};
+    use crate::serve::log::{NewRecord, ShardLog as _, SinkSet};
+    use bytes::Bytes;
+
+    #[test]
+    fn what_left_the_backlog_is_settled_whether_it_was_there_or_came() {
+        let log = MemoryLog::open(&Disk::default(), &["a".to_owned()]);
+        let record = NewRecord {
+            accepted_at_us: 0,
+            key: None,
+            skip: SinkSet::default(),
+            identity: 0,
+            record: Bytes::from_static(b"event"),
+        };
+        log.append(&[record.clone(), record.clone()]).unwrap();
+        let stats = log.stats().unwrap();
+        let opened = (stats.events, stats.end);
+        assert_eq!(settled(&opened, &stats), 0);
+        log.append(&[record.clone(), record]).unwrap();
+        assert_eq!(settled(&opened, &log.stats().unwrap()), 0);
+        for (entry, so_far) in log.unsettled(0, 0, 10).unwrap().entries.into_iter().zip(1..) {
+            log.settle(&[(0, entry)]).unwrap();
+            log.settle(&[(0, entry)]).unwrap();
+            assert_eq!(settled(&opened, &log.stats().unwrap()), so_far, "settling twice is settling once");
+        }
+    }
 
     #[test]
     fn a_sink_is_logged_when_it_starts_to_fail_and_when_it_recovers_and_not_in_between() {

@@ -227,6 +227,16 @@ impl Cluster {
         &self.helm
     }
 
+    /// The path of one of Kubernetes' own programs, where Kubernetes was built here.
+    pub fn program(&self, name: &str) -> Result<PathBuf> {
+        match self.backend {
+            Backend::Namespaces(_) => Tools::new().path(&Tool::KUBE, name),
+            Backend::Existing | Backend::Kind(_) => {
+                anyhow::bail!("{name} is at hand only where the cluster is made of namespaces")
+            }
+        }
+    }
+
     /// What a program needs in its environment to use this cluster, and no other one's left-overs: clients keep
     /// what they learned about a cluster by its address, and a new cluster may have the address of an old one.
     pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {

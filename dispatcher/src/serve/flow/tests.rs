@@ -202,6 +202,81 @@ fn a_healthy_sink_is_soon_sent_as_much_as_it_may_be() {
     assert!(tally.taken > 5_800, "{tally:?}");
 }
 
+#[test]
+fn only_the_limit_of_attempts_limits() {
+    let start = Instant::now();
+    let second = Duration::from_secs(1);
+    let mut flow = Flow::new(&config(2), start);
+    assert_eq!(flow.limited_from(start), None, "nothing to send");
+    for position in 0..3 {
+        flow.push(entry(position, Some(position % 2)));
+    }
+    let (first, other) = (flow.next(start).unwrap(), flow.next(start).unwrap());
+    assert!(flow.next(start).is_none());
+    assert_eq!(flow.limited_from(start), None, "the third waits behind the first of its key");
+    flow.push(entry(3, Some(3)));
+    assert_eq!(flow.limited_from(start), Some(start), "this one waits for the limit");
+    let now = start + second;
+    let ended = flow.ended(&other, Verdict::Throttled(2 * second), now, 0);
+    flow.wait(&other, &ended, now, 0);
+    assert_eq!(flow.standing().limit, 1);
+    assert_eq!(flow.limited_from(now), Some(now + 2 * second), "until then it is the sink that asked to wait");
+    flow.ended(&first, Verdict::Taken, now, 0);
+    assert_eq!(flow.limited_from(now), None, "less than the limit is under way");
+}
+
+#[test]
+fn what_waits_for_its_own_time_is_limited_from_then_on() {
+    let start = Instant::now();
+    let mut flow = Flow::new(&config(1), start);
+    flow.push(entry(0, Some(0)));
+    let one = flow.next(start).unwrap();
+    let ended = flow.ended(&one, Verdict::Refused, start, 0);
+    flow.wait(&one, &ended, start, 0);
+    let until = flow.wake_at().unwrap();
+    flow.push(entry(1, Some(1)));
+    flow.next(start).unwrap();
+    assert_eq!(flow.limited_from(start), Some(until));
+}
+
+#[test]
+fn a_sink_that_fails_is_not_limited_by_us() {
+    let start = Instant::now();
+    let mut flow = Flow::new(&config(1), start);
+    for position in 0..100 {
+        flow.push(entry(position, None));
+    }
+    let mut now = start;
+    while flow.standing().phase == BreakerPhase::Serving {
+        now += Duration::from_millis(500);
+        let Some(one) = flow.next(now) else { continue };
+        assert_eq!(flow.limited_from(now), Some(now));
+        let ended = flow.ended(&one, Verdict::Failed, now, 7);
+        flow.wait(&one, &ended, now, 7);
+    }
+    assert_eq!(flow.limited_from(now), None, "tripped");
+    now += Duration::from_mins(1);
+    flow.next(now).unwrap();
+    assert_eq!((flow.standing().phase, flow.limited_from(now)), (BreakerPhase::Probing, None));
+}
+
+#[test]
+fn the_outlook_counts_the_window_what_is_blocked_in_it_and_its_longest_lane() {
+    let start = Instant::now();
+    let mut flow = Flow::new(&config(8), start);
+    for position in 0..6 {
+        flow.push(entry(position, Some(position.min(3))));
+    }
+    let of = |flow: &Flow| (flow.outlook().events, flow.outlook().blocked, flow.outlook().largest);
+    assert_eq!(of(&flow), (6, 2, 3));
+    let sent: Vec<_> = std::iter::from_fn(|| flow.next(start)).collect();
+    assert_eq!(sent.len(), 4);
+    for one in &sent {
+        flow.ended(one, Verdict::Taken, start, 0);
+    }
+    assert_eq!(of(&flow), (2, 1, 2), "of the longest lane one was taken");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
 

@@ -155,6 +155,7 @@ impl ShardLog for MemoryLog {
             oldest_accepted_at_us: oldest,
             sinks: ledger.unsettled(),
             lost: 0,
+            end: ledger.end(),
         })
     }
 

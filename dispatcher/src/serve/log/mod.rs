@@ -132,6 +132,8 @@ pub(super) struct LogStats {
     pub sinks: Vec<u64>,
     /// Events that were found damaged since the start, and are lost. They count as settled.
     pub lost: u64,
+    /// The position that the next event will get. What it has moved by, and the backlog has not grown by, was settled.
+    pub end: Position,
 }
 
 /// What can go wrong with a log.

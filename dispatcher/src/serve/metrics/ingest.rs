@@ -72,6 +72,11 @@ impl Metrics {
         self.0.ingest.accepted.get()
     }
 
+    /// Requests that were not accepted so far, for this reason.
+    pub(in crate::serve) fn rejected_total(&self, reason: Reject) -> u64 {
+        self.0.ingest.rejected.get(&ReasonLabel { reason }).map_or(0, |counter| counter.get())
+    }
+
     /// A request was not accepted.
     pub(in crate::serve) fn rejected(&self, reason: Reject) {
         self.0.ingest.rejected.get_or_create(&ReasonLabel { reason }).inc();

@@ -5,6 +5,7 @@
 //! is not counted here a second time, but read when the text is asked for. May import `log` and `dead_letters` for their figures.
 
 mod dead_letters;
+mod effort;
 mod ingest;
 mod log;
 mod process;
@@ -13,8 +14,11 @@ mod traces;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
 
 use super::log::LogStats;
@@ -29,6 +33,7 @@ struct Inner {
     log: log::LogMetrics,
     process: process::ProcessMetrics,
     sinks: Vec<sinks::SinkMetrics>,
+    effort: Vec<effort::Effort>,
     traces: traces::TraceMetrics,
 }
 
@@ -51,8 +56,9 @@ impl Metrics {
         let log = log::LogMetrics::register(&mut registry);
         let process = process::ProcessMetrics::register(&mut registry);
         let sinks = sinks::register(&mut registry, sink_names);
+        let effort = effort::register(&mut registry, sink_names);
         let traces = traces::TraceMetrics::register(&mut registry);
-        Self(Arc::new(Inner { registry, dead_letters, ingest, log, process, sinks, traces }))
+        Self(Arc::new(Inner { registry, dead_letters, ingest, log, process, sinks, effort, traces }))
     }
 
     /// The `OpenMetrics` text, with the log's own figures if it is open.
@@ -65,10 +71,21 @@ impl Metrics {
             }
         }
         inner.process.read();
+        let now = Instant::now();
+        inner.log.read_busy(now);
+        for effort in &inner.effort {
+            effort.read(now);
+        }
         let mut out = String::new();
         text::encode(&mut out, &inner.registry)?;
         Ok(out)
     }
+}
+
+/// Sets a counter of seconds, which only takes what is added. Two readers at once may each see the other's: never less
+/// than before.
+fn set_seconds(counter: &Counter<f64, AtomicU64>, total: Duration) {
+    counter.inner().store(total.as_secs_f64().to_bits(), Ordering::Relaxed);
 }
 
 /// A count as a gauge takes it.
@@ -79,21 +96,24 @@ fn int(n: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::{AttemptOutcome, Metrics};
+    use std::time::Duration;
 
     #[test]
     fn everything_is_there_from_the_start_and_counts_under_its_own_name() {
         let metrics = Metrics::new(&["a".to_owned(), "b".to_owned()]);
-        metrics.attempt(1, AttemptOutcome::TimedOut);
+        metrics.attempt(1, AttemptOutcome::TimedOut, Duration::from_millis(1500));
         let text = metrics.text(None, 0).unwrap();
         for line in [
             "signalbox_dispatcher_accepted_total 0",
             "signalbox_dispatcher_attempts_total{sink=\"a\",outcome=\"TimedOut\"} 0",
             "signalbox_dispatcher_attempts_total{sink=\"b\",outcome=\"TimedOut\"} 1",
             "signalbox_dispatcher_delivered_total{sink=\"b\"} 0",
+            "signalbox_dispatcher_attempt_seconds_total{sink=\"b\"} 1.5",
+            "signalbox_dispatcher_limited_seconds_total{sink=\"a\"} 0.0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
         }
-        for name in ["cpu_seconds_total", "resident_bytes"] {
+        for name in ["cpu_seconds_total", "cpu_limit_processors", "resident_bytes"] {
             let figure = text.lines().find_map(|line| line.strip_prefix(&format!("signalbox_dispatcher_{name} ")));
             assert!(figure.is_some_and(|figure| figure.parse::<f64>().unwrap() > 0.0), "{name} in\n{text}");
         }

@@ -1,15 +1,19 @@
 //! What the process costs, read from the system when it is asked for. With the events accepted or delivered between
-//! two readings, the first is CPU time per event. May import nothing of this crate.
+//! two readings, the first is CPU time per event. May import
+//! `processor`.
 
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use rustix::time::{ClockId, clock_gettime};
+
+use super::set_seconds;
+use crate::serve::processor;
 
 pub(super) struct ProcessMetrics {
     cpu: Counter<f64, AtomicU64>,
+    cpu_limit: Gauge<f64, AtomicU64>,
     resident: Gauge,
 }
 
@@ -19,15 +23,15 @@ impl ProcessMetrics {
         registry.register_with_unit("cpu", "CPU time of this process, in user and system", Unit::Seconds, cpu.clone());
         let resident = Gauge::default();
         registry.register_with_unit("resident", "Memory of this process that is in RAM", Unit::Bytes, resident.clone());
-        Self { cpu, resident }
+        let cpu_limit = Gauge::default();
+        registry.register("cpu_limit_processors", "Processors that this process may use", cpu_limit.clone());
+        Self { cpu, cpu_limit, resident }
     }
 
     pub(super) fn read(&self) {
-        let time = clock_gettime(ClockId::ProcessCPUTime);
-        #[allow(clippy::cast_precision_loss, reason = "exact for 285 years of CPU time")]
-        let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
-        // A counter only takes what is added. Two readers at once may each see the other's: never less than before.
-        self.cpu.inner().store(seconds.to_bits(), std::sync::atomic::Ordering::Relaxed);
+        set_seconds(&self.cpu, processor::used());
+        #[allow(clippy::cast_precision_loss, reason = "no machine has so many")]
+        self.cpu_limit.set(processor::limit_millis() as f64 / 1e3);
         if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
             self.resident.set(resident_bytes(&status).unwrap_or(0));
         }

@@ -12,6 +12,8 @@ use prometheus_client::registry::{Registry, Unit};
 use signalbox_contract::BreakerPhase;
 
 use super::{Metrics, int};
+use AttemptOutcome::Unreadable;
+
 use crate::serve::flow::Standing;
 use crate::serve::log::SinkId;
 
@@ -162,11 +164,28 @@ impl SinkMetrics {
 }
 
 impl Metrics {
-    /// An attempt ended.
-    pub(in crate::serve) fn attempt(&self, sink: SinkId, outcome: AttemptOutcome) {
+    /// An attempt ended, after so long.
+    pub(in crate::serve) fn attempt(&self, sink: SinkId, outcome: AttemptOutcome, took: Duration) {
         if let Some(counter) = self.0.sinks.get(sink).and_then(|sink| sink.attempts.get(outcome as usize)) {
             counter.inc();
         }
+        if let Some(effort) = self.0.effort.get(sink) {
+            effort.attempt(took);
+        }
+    }
+
+    /// An event could not even be sent.
+    pub(in crate::serve) fn unreadable(&self, sink: SinkId) {
+        if let Some(counter) = self.0.sinks.get(sink).and_then(|sink| sink.attempts.get(Unreadable as usize)) {
+            counter.inc();
+        }
+    }
+
+    /// Attempts that ended so far.
+    pub(super) fn attempts_total(&self, sink: SinkId) -> u64 {
+        let Some(metrics) = self.0.sinks.get(sink) else { return 0 };
+        // The last outcome is of what was never sent.
+        metrics.attempts[..Unreadable as usize].iter().map(Counter::get).sum()
     }
 
     /// An event was settled, so long after it was accepted.

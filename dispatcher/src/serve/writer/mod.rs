@@ -144,6 +144,7 @@ fn run(
     let mut waiters = Vec::new();
     let mut settlements = Vec::new();
     while queue.take(&mut appends, &mut settlements) {
+        metrics.log_is_busy(true);
         if !settlements.is_empty() {
             log.settle(&settlements)?;
             settlements.clear();
@@ -158,6 +159,7 @@ fn run(
             metrics.duplicates(before - records.len());
         }
         let stored = if records.is_empty() { Ok(()) } else { store(log, &records, end, metrics) };
+        metrics.log_is_busy(false);
         let answer = match stored {
             Ok(()) => Ok(()),
             Err(LogError::Full) => Err(NotStored::Full),
@@ -231,6 +233,21 @@ mod tests {
         assert!(results.iter().all(Result::is_err));
         assert!(writer.failed().await.to_string().contains("the disk failed"));
         thread.join().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_log_is_busy_while_it_writes_and_only_then() {
+        let log = Arc::new(MemoryLog::open(&Disk::default(), &["a".to_owned()]));
+        let metrics = Metrics::new(&["a".to_owned()]);
+        let (writer, thread) = Writer::start(log, metrics.clone(), Duration::ZERO).unwrap();
+        let now = std::time::Instant::now();
+        let later = now + Duration::from_hours(1);
+        assert_eq!(metrics.log_busy_total(later), Duration::ZERO, "nothing was written");
+        writer.append(vec![record()]).await.unwrap();
+        writer.close().await;
+        thread.join().unwrap();
+        let busy = metrics.log_busy_total(later);
+        assert!(busy > Duration::ZERO && busy < now.elapsed(), "{busy:?}: it is busy no more");
     }
 
     fn identified(identity: u128, accepted_at_us: i64) -> NewRecord {

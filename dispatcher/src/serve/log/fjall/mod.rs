@@ -237,6 +237,7 @@ impl ShardLog for FjallLog {
                 oldest_accepted_at_us: None,
                 sinks: ledger.unsettled(),
                 lost: 0,
+                end: ledger.end(),
             };
             (ledger.oldest(), stats)
         };

@@ -3,7 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +22,20 @@ pub(super) trait File: Send + Sync {
     fn sync(&self) -> io::Result<()>;
 }
 
+/// So many zeros are written at once, when a file is filled with them.
+pub(super) const ZEROS: usize = 256 * 1024;
+
+/// A write past the page cache needs memory, offset and length in whole pages.
+#[repr(align(4096))]
+struct Aligned([u8; ZEROS]);
+
+static ALIGNED_ZEROS: Aligned = Aligned([0; ZEROS]);
+
+/// Zeros to fill files with.
+pub(super) fn zeros() -> &'static [u8] {
+    &ALIGNED_ZEROS.0
+}
+
 /// The directory of one log. No other files are of interest, and no other process changes these.
 pub(super) trait Directory: Send + Sync + 'static {
     /// Names of all files.
@@ -33,6 +47,12 @@ pub(super) trait Directory: Send + Sync + 'static {
     /// Makes a file, empty. It is there after a power cut only once [`Directory::sync`] has returned.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;
 
+    /// Opens a file that is there for filling it with [`zeros`], past the page cache where that can be: they need not
+    /// be copied, and nobody is about to read them.
+    fn open_to_fill(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.open(name)
+    }
+
     /// Removes a file. Who has it open can go on reading it.
     fn remove(&self, name: &str) -> io::Result<()>;
 
@@ -42,6 +62,9 @@ pub(super) trait Directory: Send + Sync + 'static {
     /// Bytes that are free for this process.
     fn room(&self) -> io::Result<u64>;
 }
+
+/// `O_DIRECT`, as `open` takes it.
+const O_DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits().cast_signed();
 
 /// A directory of the file system.
 pub(super) struct Real(PathBuf);
@@ -63,6 +86,16 @@ impl Directory for Real {
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(OpenOptions::new().read(true).write(true).create_new(true).open(self.0.join(name))?))
+    }
+
+    fn open_to_fill(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let mut options = OpenOptions::new();
+        options.write(true).custom_flags(O_DIRECT);
+        match options.open(self.0.join(name)) {
+            Ok(file) => Ok(Arc::new(file)),
+            // Not every file system can.
+            Err(_) => self.open(name),
+        }
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {

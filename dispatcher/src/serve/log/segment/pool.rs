@@ -10,16 +10,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::super::LogError;
-use super::files::{Directory, File};
+use super::files::{self, Directory, File, ZEROS};
 use super::found::Found;
 use super::reader::{Segment, store};
 use super::sizes::{MOST_SPARES, Sizes};
 
 /// After the disk was full, how long to wait before asking it again.
 const FULL_WAIT: Duration = Duration::from_millis(500);
-
-/// Bytes that are written, and synced, at once.
-static ZEROS: [u8; 256 * 1024] = [0; 256 * 1024];
 
 /// End of the names of segments.
 const SUFFIX: &str = ".segment";
@@ -34,6 +31,8 @@ pub(super) struct Spare {
 /// A file that is being filled with zeros.
 pub(super) struct Filling {
     spare: Spare,
+    /// The same file, to write zeros to.
+    zeros: Arc<dyn File>,
     /// Bytes of it so far.
     filled: u32,
 }
@@ -70,7 +69,7 @@ impl Ready {
     fn pace(&mut self, left: u32) {
         let goal = u64::from(self.current) * 3 / 4;
         let until_goal = goal.saturating_sub(u64::from(self.tail));
-        self.awaited = self.appended + until_goal * ZEROS.len() as u64 / u64::from(left.max(1));
+        self.awaited = self.appended + until_goal * ZEROS as u64 / u64::from(left.max(1));
     }
 }
 
@@ -259,14 +258,21 @@ impl Pool {
             return Err(ErrorKind::StorageFull.into());
         }
         let file = self.directory.create(&name).map_err(|e| self.give_up(&name, e))?;
-        Ok(Filling { spare: Spare { name, file, size }, filled: 0 })
+        let zeros = self.directory.open_to_fill(&name).map_err(|e| self.give_up(&name, e))?;
+        Ok(Filling { spare: Spare { name, file, size }, zeros, filled: 0 })
     }
 
     /// Writes the next zeros. True when they were the last, and the file is on disk.
     fn write(&self, filling: &mut Filling, sync: bool) -> io::Result<bool> {
-        let Filling { spare: Spare { name, file, size }, filled, .. } = filling;
-        let part = ZEROS.len().min((*size - *filled) as usize);
-        let written = file.write_at(&ZEROS[..part], u64::from(*filled)).and_then(|()| {
+        let Filling { spare: Spare { name, file, size }, zeros, filled } = filling;
+        let part = ZEROS.min((*size - *filled) as usize);
+        let (bytes, offset) = (&files::zeros()[..part], u64::from(*filled));
+        let written = match zeros.write_at(bytes, offset) {
+            // Not in whole pages, or more than this file system can do.
+            Err(e) if e.kind() == ErrorKind::InvalidInput => file.write_at(bytes, offset),
+            other => other,
+        };
+        let written = written.and_then(|()| {
             *filled += u32::try_from(part).unwrap_or(u32::MAX);
             let last = filled == size;
             if sync || last {
@@ -321,7 +327,7 @@ mod tests {
 
     /// A pool with a thread that prepares files, of four pieces each.
     fn tended(test: impl FnOnce(&Pool, &Memory)) {
-        assert_eq!(ZEROS.len(), CHUNK as usize);
+        assert_eq!(ZEROS, CHUNK as usize);
         let disk = Memory::default();
         let sizes = Sizes { smallest: 4 * CHUNK, largest: 4 * CHUNK };
         let directory = Arc::new(disk.clone());

@@ -113,6 +113,7 @@ impl State {
             oldest_accepted_at_us: None,
             sinks: self.sinks.pick(&self.ledger.unsettled()),
             lost: self.lost,
+            end: self.ledger.end(),
         }
     }
 }
