@@ -40,14 +40,14 @@ thead th{border-top:0;color:var(--soft)}
 /// The page.
 pub(super) fn page(title: &str, timeline: &Timeline, summary: &Summary) -> String {
     let mut body = format!("<h1>{}</h1>\n<p class=\"soft\">", escape(title));
-    let _ = write!(body, "{} simulated, {} decisions</p>\n", clock(summary.seconds), timeline.decisions);
+    let _ = writeln!(body, "{} simulated, {} decisions</p>", clock(summary.seconds), timeline.decisions);
     for note in &summary.notes {
         let _ = writeln!(body, "<p>{}</p>", escape(note));
     }
     for region in &summary.regions {
-        let _ = write!(
+        let _ = writeln!(
             body,
-            "<h2>Region {}</h2>\n<p>{} to {} shards, {} changes, {} turns; backlog at most {} events, at the end {}.</p>\n",
+            "<h2>Region {}</h2>\n<p>{} to {} shards, {} changes, {} turns; backlog at most {} events, at the end {}.</p>",
             escape(&region.name),
             region.least_shards,
             region.most_shards,

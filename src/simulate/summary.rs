@@ -71,7 +71,7 @@ fn of_region(name: &str, timeline: &Timeline) -> RegionSummary {
         changes: changes.len(),
         turns: changes.iter().zip(changes.iter().skip(1)).filter(|(a, b)| up(a) != up(b)).count(),
         most_backlog_events: samples().map(|sample| sample.backlog_events).max().unwrap_or(0),
-        last_backlog_events: samples().last().map_or(0, |sample| sample.backlog_events),
-        last_reason: samples().last().map_or("", |sample| sample.reason),
+        last_backlog_events: samples().next_back().map_or(0, |sample| sample.backlog_events),
+        last_reason: samples().next_back().map_or("", |sample| sample.reason),
     }
 }

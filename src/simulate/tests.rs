@@ -1,5 +1,12 @@
 //! The closed loop, over many seeds: what the autoscaler must reach.
 
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "small numbers"
+)]
+
 use std::time::Duration;
 
 use super::*;

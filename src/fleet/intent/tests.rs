@@ -111,7 +111,7 @@ fn weights_that_are_all_zero_are_refused() {
 #[test]
 fn a_region_without_a_maximum_keeps_its_size() {
     assert_eq!(fixtures::intent().regions[0].shards, ShardRange { min: 2, max: 2 });
-    assert_eq!(fixtures::intent().scaling.target_drain, Duration::from_secs(60));
+    assert_eq!(fixtures::intent().scaling.target_drain, Duration::from_mins(1));
 }
 
 #[test]
