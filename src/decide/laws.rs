@@ -52,7 +52,8 @@ fn any_region() -> impl Strategy<Value = RegionSnapshot> {
 
 fn any_snapshot() -> impl Strategy<Value = FleetSnapshot> {
     let region = proptest::sample::select(&REGIONS[..]).prop_map(str::to_owned);
-    proptest::collection::btree_map(region, any_region(), 0..=3).prop_map(|regions| FleetSnapshot { regions })
+    proptest::collection::btree_map(region, any_region(), 0..=3)
+        .prop_map(|regions| FleetSnapshot { regions, ..FleetSnapshot::default() })
 }
 
 fn any_intent() -> impl Strategy<Value = FleetIntent> {

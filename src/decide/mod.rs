@@ -7,6 +7,7 @@
 //!
 //! **Architecture Invariant:** no async, no client, no clock, no Kubernetes types, no hash order.
 
+mod bottleneck;
 mod explain;
 mod shards;
 mod traffic;
@@ -32,6 +33,7 @@ const RECHECK: Duration = Duration::from_mins(5);
 
 /// Decides. Deciding again on the same snapshot gives the same plan.
 pub(crate) fn decide(intent: &FleetIntent, snapshot: &FleetSnapshot, now: Timestamp) -> FleetPlan {
+    let monitored = bottleneck::monitor(intent, snapshot, now);
     let unseen = RegionSnapshot::default();
     let staying = intent.regions.iter().map(|region| {
         let seen = snapshot.regions.get(&region.name).unwrap_or(&unseen);
@@ -71,7 +73,12 @@ pub(crate) fn decide(intent: &FleetIntent, snapshot: &FleetSnapshot, now: Timest
         (false, true) => explain::SILENCE_WORTH_TELLING,
         (false, false) => RECHECK,
     };
-    FleetPlan { regions: plans, recheck_after }
+    FleetPlan {
+        regions: plans,
+        bottlenecks: monitored.bottlenecks,
+        history: monitored.history,
+        recheck_after: recheck_after.min(monitored.recheck_after.unwrap_or(recheck_after)),
+    }
 }
 
 fn plan_region(

@@ -8,6 +8,7 @@
 //!
 //! **Architecture Invariant:** a leaf. Plain data with constructors; no async, no client, no clock, no policy.
 
+mod bottleneck;
 mod intent;
 mod limit;
 pub mod names;
@@ -15,6 +16,9 @@ mod plan;
 mod snapshot;
 mod units;
 
+pub use bottleneck::{
+    Bottleneck, FleetHistory, Foretold, Known, Look, Point, Quickest, RegionHistory, Saturates, Saturation,
+};
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use limit::Limit;
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};

@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
+use super::bottleneck::{Bottleneck, FleetHistory};
+
 /// What is to become of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetPlan {
     /// Those of the spec in its order, then those that are leaving, by name.
     pub regions: Vec<RegionPlan>,
+    /// What limits those that stay, in the order of the spec.
+    pub bottlenecks: Vec<Bottleneck>,
+    /// What to know of this look with the next one.
+    pub history: FleetHistory,
     /// When to decide again if nothing is seen to change before.
     pub recheck_after: Duration,
 }
