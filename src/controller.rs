@@ -19,7 +19,7 @@ use crate::apply::apply;
 use crate::clock;
 use crate::decide::decide;
 use crate::error::Error;
-use crate::fleet::{FleetHistory, FleetIntent, ShardDefaults};
+use crate::fleet::{FleetHistory, FleetIntent, FleetMemory, ShardDefaults};
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Reports, Scope, Sources, kept_claims, observe};
 use crate::render::render;
@@ -125,7 +125,8 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
     };
     let (mut snapshot, inventory) = observe(&context.sources, &intent);
     snapshot.history = context.memory().histories.remove(&key).unwrap_or_default();
-    let plan = decide(&intent, &snapshot, now);
+    let remembered = FleetMemory::of(dispatcher.status.as_ref());
+    let plan = decide(&intent, &snapshot, &remembered, now);
     context.memory().histories.insert(key.clone(), plan.history.clone());
     let applied = apply(&context.client, &inventory, render(&intent, &plan)).await;
     let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };

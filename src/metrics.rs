@@ -180,7 +180,7 @@ mod tests {
     use super::*;
     use crate::decide::decide;
     use crate::fixtures;
-    use crate::fleet::Observation;
+    use crate::fleet::{FleetMemory, Observation};
 
     #[test]
     fn a_backlog_that_is_not_known_has_no_sample() {
@@ -188,7 +188,11 @@ mod tests {
         snapshot.regions.get_mut("us-east").unwrap().shards.get_mut(&1).unwrap().report = Observation::NotYet;
         let intent = fixtures::intent();
         let metrics = Metrics::new();
-        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, fixtures::now()));
+        metrics.fleet_decided(
+            &intent,
+            &snapshot,
+            &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()),
+        );
         let text = metrics.encode().unwrap();
         assert!(
             text.contains(r#"signalbox_region_backlog_events{namespace="shop",fleet="orders",region="eu-west"} 0"#),
@@ -201,7 +205,11 @@ mod tests {
     fn a_fleet_that_is_gone_leaves_no_samples() {
         let (intent, snapshot) = (fixtures::intent(), fixtures::settled());
         let metrics = Metrics::new();
-        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, fixtures::now()));
+        metrics.fleet_decided(
+            &intent,
+            &snapshot,
+            &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()),
+        );
         metrics.fleet_gone("shop", "orders");
         assert!(!metrics.encode().unwrap().contains("orders"));
     }

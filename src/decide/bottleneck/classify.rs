@@ -20,7 +20,7 @@
 use std::collections::BTreeMap;
 
 use super::quickest;
-use super::reading::{AtSink, Reading, Sink};
+use super::reading::{AtSink, Reading, Shard, Sink};
 use crate::fleet::{Limit, Quickest};
 
 /// Processors are busy, where events wait.
@@ -109,8 +109,8 @@ fn is_slower(sink: &Sink<'_>, quickest: &BTreeMap<String, Quickest>) -> bool {
 fn is_skewed(reading: &Reading<'_>) -> bool {
     let shards = &reading.shards;
     let [waiting, fullest] = [
-        shards.iter().map(super::reading::Shard::waiting).fold(0, u64::saturating_add),
-        shards.iter().map(super::reading::Shard::waiting).max().unwrap_or(0),
+        shards.iter().map(Shard::waiting).fold(0, u64::saturating_add),
+        shards.iter().map(Shard::waiting).max().unwrap_or(0),
     ];
     #[allow(clippy::cast_precision_loss, reason = "a share of counts")]
     let share = fullest as f64 / waiting.max(1) as f64;

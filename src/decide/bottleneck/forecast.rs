@@ -21,7 +21,7 @@ const WINDOW: Duration = Duration::from_mins(10);
 /// So many points make a slope.
 const ENOUGH: usize = 12;
 /// What is further off may be far off for other reasons.
-const HORIZON: Duration = Duration::from_mins(60);
+const HORIZON: Duration = Duration::from_hours(1);
 /// A forecast is told when it has stood for so long.
 const STANDS: Duration = Duration::from_mins(1);
 /// And taken back when it has not for so long.
@@ -39,7 +39,7 @@ pub(super) fn look(
     now: Timestamp,
 ) -> Known<Option<Saturation>> {
     remember(history, intent, reading, now);
-    let seen = foresee(&history.points, now);
+    let seen = foresee(&history.points, intent.scaling.target_drain, now);
     history.foretold = stand(history.foretold.take(), seen, now);
     if let Some(Foretold { saturation, said: true, .. }) = &history.foretold {
         return Known::Is(Some(saturation.clone()));
@@ -88,58 +88,64 @@ fn filled(intent: &FleetIntent, shard: &Shard<'_>) -> f64 {
     bytes.max(events).max(age)
 }
 
-/// What these points run into, and when.
-fn foresee(points: &[Point], now: Timestamp) -> Option<Saturation> {
+/// What these points run into first, and when.
+fn foresee(points: &[Point], drain_target: Duration, now: Timestamp) -> Option<Saturation> {
     let seconds = |point: &Point| -since(point.at, now).as_secs_f64();
     let fill: Vec<_> = points.iter().map(|point| (seconds(point), f64::from(point.filled_ppm) / 1e6)).collect();
-    let percent = |part: f64| {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0 to 200")]
-        let percent = (part * 100.0).clamp(0.0, 200.0) as u32;
-        percent
-    };
     let &(_, last) = fill.last()?;
     if last >= FULL {
         return Some(Saturation { into: Saturates::BacklogLimit, at: now, percent: percent(last) });
     }
-    let (at, level) = crossing(&fill, 1.0)?;
-    let at = now.checked_add(SignedDuration::try_from(at).ok()?).ok()?;
-    Some(Saturation { into: Saturates::BacklogLimit, at, percent: percent(level) })
+    let target = drain_target.as_secs_f64();
+    let drain = points.iter().filter_map(|point| Some((seconds(point), point.drain?.as_secs_f64() / target)));
+    let drain: Vec<_> = drain.collect();
+    let limit = crossing(&fill).map(|crossing| (Saturates::BacklogLimit, crossing));
+    let target = crossing(&drain).map(|crossing| (Saturates::DrainTarget, crossing));
+    let (into, (left, level)) = [limit, target].into_iter().flatten().min_by_key(|(_, (left, _))| *left)?;
+    let at = now.checked_add(SignedDuration::try_from(left).ok()?).ok()?;
+    Some(Saturation { into, at, percent: percent(level) })
 }
 
-/// In which time a series reaches a value, if it is below, rises, and does so within the horizon; and how far it is.
-fn crossing(series: &[(f64, f64)], value: f64) -> Option<(Duration, f64)> {
+fn percent(part: f64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0 to 200")]
+    let percent = (part * 100.0).clamp(0.0, 200.0) as u32;
+    percent
+}
+
+/// In which time a series reaches 1, if it is below, rises, and does so within the horizon; and how far it is.
+fn crossing(series: &[(f64, f64)]) -> Option<(Duration, f64)> {
     if series.len() < ENOUGH {
         return None;
     }
-    let rise = trend::rise(series)?;
+    let rise = trend::rise(series).filter(|rise| rise.level < 1.0)?;
     let &(end, _) = series.last()?;
-    let left = (value - rise.level) / rise.slope + end;
+    let left = (1.0 - rise.level) / rise.slope + end;
     let left = Duration::try_from_secs_f64(left.max(0.0)).ok().filter(|left| *left <= HORIZON)?;
-    Some((left, rise.level / value))
+    Some((left, rise.level))
 }
 
 /// What is foretold after one more look.
 fn stand(before: Option<Foretold>, seen: Option<Saturation>, now: Timestamp) -> Option<Foretold> {
     match (before, seen) {
-        (None, None) => None,
         (None, Some(seen)) => {
             // What is there already needs no proof.
             let there = seen.at <= now;
-            Some(Foretold { saturation: rounded(seen, now), said: there, at: now })
+            Some(Foretold { saturation: rounded(&seen, now), said: there, at: now })
         }
         (Some(before), None) if before.said => {
             // `at` is when it was seen last.
             (since(before.at, now) < FADES).then_some(before)
         }
-        (Some(_), None) => None,
+        (_, None) => None,
         (Some(before), Some(seen)) if before.said => {
-            let saturation = if moved(&before.saturation, &seen, now) { rounded(seen, now) } else { before.saturation };
+            let saturation =
+                if moved(&before.saturation, &seen, now) { rounded(&seen, now) } else { before.saturation };
             Some(Foretold { saturation, said: true, at: now })
         }
         (Some(before), Some(seen)) => {
             let said = since(before.at, now) >= STANDS || seen.at <= now;
             let at = if said { now } else { before.at };
-            Some(Foretold { saturation: rounded(seen, now), said, at })
+            Some(Foretold { saturation: rounded(&seen, now), said, at })
         }
     }
 }
@@ -156,9 +162,9 @@ fn moved(told: &Saturation, seen: &Saturation, now: Timestamp) -> bool {
 }
 
 /// To the minute, or to five when it is more than twenty off.
-fn rounded(saturation: Saturation, now: Timestamp) -> Saturation {
+fn rounded(saturation: &Saturation, now: Timestamp) -> Saturation {
     let step = if since(now, saturation.at) > Duration::from_mins(20) { 300 } else { 60 };
     let second = saturation.at.as_second();
     let at = Timestamp::from_second(second - second.rem_euclid(step)).unwrap_or(saturation.at);
-    Saturation { at, ..saturation }
+    Saturation { at, ..saturation.clone() }
 }

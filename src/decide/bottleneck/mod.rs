@@ -23,8 +23,6 @@ mod trend;
 mod words;
 
 #[cfg(test)]
-mod matrix;
-#[cfg(test)]
 mod tests;
 
 use std::time::Duration;

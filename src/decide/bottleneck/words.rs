@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::reading::{AtSink, Reading, Sink};
+use super::reading::{AtSink, Reading, Shard, Sink};
 use super::{quickest, since};
 use crate::fleet::{FleetIntent, Limit, Quickest, RegionIntent, approximate_count, names};
 
@@ -61,16 +61,16 @@ fn of_sink(sink: &Sink<'_>, reading: &Reading<'_>, quickest: &BTreeMap<String, Q
     if reading.at(sink).is_some_and(|here| here.is_failing()) {
         return format!("sink {name} fails, and more shards do not help; see the condition SinksHealthy");
     }
-    let takes = format!("sink {name} takes {taken} events/s whatever the number of shards");
+    let amount = format!("sink {name} takes {taken} events/s whatever the number of shards");
     if sink.throttled > 0.0 {
-        return format!("{takes}: it asks for less (429 or 503); raise what it takes");
+        return format!("{amount}: it asks for less (429 or 503); raise what it takes");
     }
     let time = duration(sink.attempt_time);
     match quickest.get(name).map(quickest::best) {
         Some(best) if best < sink.attempt_time => {
-            format!("{takes}: its answers take {time}, and {} at its best; make it quicker", duration(best))
+            format!("{amount}: its answers take {time}, and {} at its best; make it quicker", duration(best))
         }
-        _ => format!("{takes}: its answers take {time}; make it quicker"),
+        _ => format!("{amount}: its answers take {time}; make it quicker"),
     }
 }
 
@@ -93,7 +93,7 @@ fn hot_key(sink: &Sink<'_>, here: Option<AtSink<'_>>) -> String {
 }
 
 fn skew(intent: &FleetIntent, region: &RegionIntent, reading: &Reading<'_>) -> String {
-    let waiting: u64 = reading.shards.iter().map(|shard| shard.waiting()).sum();
+    let waiting: u64 = reading.shards.iter().map(Shard::waiting).sum();
     let Some(fullest) = reading.shards.iter().max_by_key(|shard| shard.waiting()) else { return String::new() };
     #[allow(clippy::cast_precision_loss, reason = "a share of counts")]
     let share = percent(fullest.waiting() as f64 / waiting.max(1) as f64);
