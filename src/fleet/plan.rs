@@ -18,6 +18,13 @@ pub struct FleetPlan {
     pub recheck_after: Duration,
 }
 
+impl FleetPlan {
+    /// What limits the region of this name, if the spec has it.
+    pub fn bottleneck(&self, region: &str) -> Option<&Bottleneck> {
+        self.bottlenecks.iter().find(|bottleneck| bottleneck.region == region)
+    }
+}
+
 /// What is to become of one region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RegionPlan {

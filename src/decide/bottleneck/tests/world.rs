@@ -53,8 +53,6 @@ struct Shard {
     throttled: f64,
     attempt_seconds: f64,
     limited: f64,
-    /// Work that noise brought forward.
-    written: u64,
 }
 
 /// The shards of a region, over time.
