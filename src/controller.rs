@@ -73,7 +73,7 @@ pub(crate) async fn run(
     let caches = Caches::start(&client, &scope, &pokes, &metrics, &mut tasks).await;
     let reports = Reports::default();
     let (all_asked, asked) = oneshot::channel();
-    tasks.spawn(reports.clone().read(caches.clone(), pokes, all_asked));
+    tasks.spawn(reports.clone().read(caches.clone(), pokes, metrics.clone(), all_asked));
     // Before the first look at a fleet: what has not been asked for must not be told as unknown.
     let _ = asked.await;
     health.synced(&scope);
