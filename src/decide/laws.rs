@@ -43,7 +43,7 @@ fn any_rates() -> impl Strategy<Value = Rates> {
     let rates = (any_rate(), any_rate(), any_rate(), any_rate());
     (rates, share(), share(), 0..700u64).prop_map(|((accepted, settled, refused, receive_refused), cpu, disk, over)| {
         let (over, cpu, sinks) = (Duration::from_secs(over), Some(cpu), BTreeMap::new());
-        Rates { over, accepted, settled, refused, receive_refused, cpu, disk, sinks }
+        Rates { over, accepted, settled, refused, receive_refused, cpu, disk, sinks, ..Rates::default() }
     })
 }
 

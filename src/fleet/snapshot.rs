@@ -165,6 +165,8 @@ pub struct Rates {
     pub cpu: Option<f64>,
     /// Share of the time in which the log was writing.
     pub disk: f64,
+    /// How long an event waited to be on disk, in the mean. Zero if none was accepted.
+    pub disk_wait: Duration,
     /// By name.
     pub sinks: BTreeMap<String, SinkRates>,
 }

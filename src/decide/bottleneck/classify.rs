@@ -15,9 +15,10 @@
 //!
 //! Where none wait: `Cpu`, `Disk` or `Ingest` when requests are refused as they are received, `Cpu` when there is
 //! hardly any left, else `Nothing`. A log that writes all the time limits nothing by itself: it writes in groups, and
-//! busier means larger ones.
+//! busier means larger ones. It does when events wait for it, too.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::quickest;
 use super::reading::{AtSink, Reading, Shard, Sink};
@@ -29,6 +30,8 @@ const CPU_BUSY: f64 = 0.85;
 const CPU_SPENT: f64 = 0.93;
 /// The log is writing all the time.
 const DISK_BUSY: f64 = 0.8;
+/// And events wait for it longer than for a few writes.
+const DISK_WAIT: Duration = Duration::from_millis(100);
 /// The limit of attempts binds.
 const LIMITED: f64 = 0.5;
 /// It does not.
@@ -60,7 +63,8 @@ fn without_backlog(reading: &Reading<'_>) -> Option<Limit> {
     if cpu.is_some_and(|cpu| cpu >= if refuses { CPU_BUSY } else { CPU_SPENT }) {
         Some(Limit::Cpu)
     } else if refuses {
-        Some(if disk.is_some_and(|disk| disk >= DISK_BUSY) { Limit::Disk } else { Limit::Ingest })
+        let waits = reading.shards.iter().any(|shard| shard.rates.disk_wait >= DISK_WAIT);
+        Some(if waits && disk.is_some_and(|disk| disk >= DISK_BUSY) { Limit::Disk } else { Limit::Ingest })
     } else {
         // What is not seen may be limited by anything.
         (reading.unknown == 0 && !reading.shards.is_empty()).then_some(Limit::Nothing)

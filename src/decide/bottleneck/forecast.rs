@@ -1,7 +1,7 @@
 //! When a backlog runs into its limit, or the time in which it would be delivered into the one that is wanted.
 //!
-//! From the last ten minutes of what was seen. A forecast is told once the slope has been clear for a minute, and taken
-//! back once it has not been so for three. Its time is told to the minute, to five when it is far off, and told anew
+//! From the last ten minutes of what was seen. A forecast is told once the slope has been clear for three minutes, and
+//! taken back once it has not been so for three. Its time is told to the minute, to five when it is far off, and told anew
 //! only when it has moved by more than that: otherwise it would be another one with every look.
 
 use std::time::Duration;
@@ -23,11 +23,11 @@ const ENOUGH: usize = 12;
 /// What is further off may be far off for other reasons.
 const HORIZON: Duration = Duration::from_hours(1);
 /// A forecast is told when it has stood for so long.
-const STANDS: Duration = Duration::from_mins(1);
+const STANDS: Duration = Duration::from_mins(3);
 /// And taken back when it has not for so long.
 const FADES: Duration = Duration::from_mins(3);
 /// A process that has just begun says nothing for so long.
-const PATIENCE: Duration = Duration::from_mins(5);
+const PATIENCE: Duration = Duration::from_mins(8);
 /// Nearly full is full.
 const FULL: f64 = 0.99;
 
@@ -49,7 +49,8 @@ pub(super) fn look(
     match last {
         // What is empty runs into nothing.
         Some(last) if last.filled_ppm == 0 => Known::Is(None),
-        Some(_) if history.points.len() >= ENOUGH || !early => Known::Is(None),
+        // What may be foretold in a moment is not ruled out.
+        Some(_) if (history.points.len() >= ENOUGH && history.foretold.is_none()) || !early => Known::Is(None),
         None if !early => Known::Unknown,
         _ => Known::NotYet,
     }

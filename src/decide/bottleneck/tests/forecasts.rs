@@ -28,7 +28,7 @@ fn report(second: i32, backlog: f64, settled: f64) -> ShardReport {
         uptime_ms: 60_000 + (seconds * 1000.0) as u64,
         backlog_events: backlog,
         backlog_bytes: backlog * 100,
-        accepted_total: (seconds * settled) as u64 + backlog,
+        accepted_total: (seconds * settled) as u64,
         settled_total: (seconds * settled) as u64,
         ..ShardReport::default()
     }
@@ -42,7 +42,7 @@ fn foretold(
 ) -> Vec<(i32, Known<Option<Saturation>>)> {
     let mut looker = Looker::new(intent.clone(), 1);
     let mut told: Vec<(i32, Known<Option<Saturation>>)> = Vec::new();
-    for second in (0..seconds).step_by(5) {
+    for second in (0..seconds).step_by(10) {
         looker.now = fixtures::now() + Duration::from_secs(u64::try_from(second).unwrap());
         looker.report(0, &report(second, backlog(second), 1000.0));
         let forecast = looker.look().bottlenecks[0].forecast.clone();
@@ -104,7 +104,7 @@ fn the_drain_target_is_foretold_too() {
     assert!(off.abs() <= 400.0, "off by {off} s");
 }
 
-/// Backlogs that come to nothing: how they are after so many seconds of four hours, in millionths of the limit.
+/// Backlogs that come to nothing: how they are after so many seconds of two hours, in millionths of the limit.
 fn harmless(kind: u64, dice: &mut Dice) -> impl FnMut(i32) -> f64 {
     let size = dice.between(0.01, 0.6) * 1e6;
     let period = dice.between(300.0, 7200.0);
@@ -139,24 +139,26 @@ fn harmless(kind: u64, dice: &mut Dice) -> impl FnMut(i32) -> f64 {
 fn false_alarms_are_rare() {
     let (mut alarms, mut minutes, mut runs) = ([0; 5], 0, 0);
     for kind in 0..5_u64 {
-        for seed in 0..20 {
+        for seed in 0..8 {
             let mut dice = Dice::new(seed * 31 + kind);
-            let told = foretold(&intent(), 4 * 3600, harmless(kind, &mut dice));
+            let told = foretold(&intent(), 2 * 3600, harmless(kind, &mut dice));
             alarms[usize::try_from(kind).unwrap()] += saturations(&told)
                 .iter()
                 .zip(std::iter::once(None).chain(saturations(&told).iter().map(Some)))
                 .filter(|((at, _), before)| before.is_none_or(|(earlier, _)| at - earlier > 900))
                 .count();
-            minutes += 240;
+            minutes += 120;
             runs += 1;
         }
     }
     println!(
-        "false alarms in {runs} runs of four hours ({minutes} minutes): noise {}, batches {}, walks {}, daily curves {}, \
+        "false alarms in {runs} runs of two hours ({minutes} minutes): noise {}, batches {}, walks {}, daily curves {}, \
          spikes {}",
         alarms[0], alarms[1], alarms[2], alarms[3], alarms[4]
     );
-    assert!(alarms.iter().sum::<usize>() <= 8, "{alarms:?}");
+    assert_eq!([alarms[0], alarms[1], alarms[3], alarms[4]], [0; 4]);
+    // A walk does go up for ten minutes now and then: whoever sees only that cannot know that it will turn.
+    assert!(alarms[2] <= 8, "{alarms:?}");
 }
 
 #[test]

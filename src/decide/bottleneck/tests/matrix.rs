@@ -32,12 +32,12 @@ fn intent(concurrency: f64) -> FleetIntent {
     intent
 }
 
-/// A region that is well: nothing is used for more than two thirds.
+/// A region that is well: nothing is used for more than a quarter, but for moments.
 fn well(dice: &mut Dice, shards: u32) -> World {
     let load = dice.between(50.0, 2000.0) * f64::from(shards);
     let each = load / f64::from(shards);
     let attempt = dice.between(0.003, 0.15);
-    let ample = |dice: &mut Dice| each * dice.between(3.0, 6.0);
+    let ample = |dice: &mut Dice| each * dice.between(4.0, 8.0);
     let cpu = ample(dice);
     World {
         load,

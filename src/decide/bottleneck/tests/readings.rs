@@ -164,14 +164,16 @@ fn busy_processors_are_told_before_what_they_make_slow() {
 
 #[test]
 fn what_is_refused_as_it_comes_is_ingest_or_what_is_behind_it() {
-    let refuses = |cpu, disk| {
+    let refuses = |cpu, disk, wait| {
         move |_, _: &mut SinkReport, rates: &mut Rates| {
             (rates.receive_refused, rates.cpu, rates.disk) = (3.0, Some(cpu), disk);
+            rates.disk_wait = Duration::from_millis(wait);
         }
     };
-    assert_eq!(told_of_two(refuses(0.3, 0.3), [0, 0]).0, Known::Is(Limit::Ingest));
-    assert_eq!(told_of_two(refuses(0.3, 0.95), [0, 0]).0, Known::Is(Limit::Disk));
-    assert_eq!(told_of_two(refuses(0.9, 0.95), [0, 0]).0, Known::Is(Limit::Cpu));
+    assert_eq!(told_of_two(refuses(0.3, 0.3, 2), [0, 0]).0, Known::Is(Limit::Ingest));
+    assert_eq!(told_of_two(refuses(0.3, 0.95, 2), [0, 0]).0, Known::Is(Limit::Ingest), "it writes in groups");
+    assert_eq!(told_of_two(refuses(0.3, 0.95, 700), [0, 0]).0, Known::Is(Limit::Disk));
+    assert_eq!(told_of_two(refuses(0.9, 0.95, 700), [0, 0]).0, Known::Is(Limit::Cpu));
 }
 
 #[test]

@@ -67,7 +67,7 @@ impl Looker {
         while recent.len() > 2 && report.uptime_ms - recent[1].uptime_ms >= 5_000 {
             recent.pop_front();
         }
-        let rates = (recent.len() > 1).then(|| rates(&recent[0], report));
+        let rates = (report.uptime_ms >= recent[0].uptime_ms + 1_000).then(|| rates(&recent[0], report));
         let value = Report { shard: report.clone(), quiet_for: Duration::ZERO, rates, trouble: None };
         let shards = &mut self.snapshot.regions.get_mut(REGION).unwrap().shards;
         shards.get_mut(&ordinal).unwrap().report = Observation::Reading { value, taken_at: self.now };
@@ -109,6 +109,9 @@ fn rates(first: &ShardReport, last: &ShardReport) -> Rates {
         receive_refused: rate(|shard| shard.usage.receive_refused_total),
         cpu: (processors > 0.0).then(|| rate(|shard| shard.usage.cpu_us_total) / 1e6 / processors),
         disk: rate(|shard| shard.usage.disk_busy_us_total) / 1e6,
+        disk_wait: Duration::from_secs_f64(
+            rate(|shard| shard.usage.disk_wait_us_total) / 1e6 / rate(|shard| shard.accepted_total).max(1.0),
+        ),
         sinks: sinks.collect(),
     }
 }

@@ -49,6 +49,7 @@ struct Shard {
     refused: f64,
     cpu: f64,
     busy: f64,
+    waited: f64,
     delivered: f64,
     throttled: f64,
     attempt_seconds: f64,
@@ -114,6 +115,9 @@ impl Region {
             (shard.cold, shard.hot) = (shard.cold + cold * part, shard.hot + hot * part);
             shard.accepted += accepted;
             shard.busy += STEP * (accepted / STEP * world.sync).max(accepted / STEP / world.disk).min(1.0);
+            // What the volume does not take waits until 64 MiB of it do, a kilobyte each; else for a write or two.
+            let full = world.disk <= world.receive && wanted > fits;
+            shard.waited += accepted * if full { 65_536.0 / world.disk } else { 1.5 * world.sync };
             let left = most - accepted * world.cost[0];
             // Out: what the limit of attempts, the order of the key, the sink and the processors allow.
             shard.held = (shard.held - STEP).max(0.0);
@@ -173,6 +177,7 @@ impl Region {
                 cpu_us_total: micros(shard.cpu),
                 cpu_limit_millis: whole(self.world.processors * 1000.0),
                 disk_busy_us_total: micros(shard.busy),
+                disk_wait_us_total: micros(shard.waited),
                 receive_refused_total: whole(shard.refused),
             },
             sinks: vec![SinkReport {
