@@ -91,3 +91,100 @@ fn sentence(bottleneck: &Bottleneck, saturation: &Saturation) -> String {
     let why = if bottleneck.message.is_empty() { String::new() } else { format!("; {}", bottleneck.message) };
     format!("region {region}: {what}{why}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fixtures;
+    use crate::fleet::FleetHistory;
+
+    fn plan(bottlenecks: Vec<Bottleneck>) -> FleetPlan {
+        let recheck_after = Duration::from_secs(5);
+        FleetPlan { regions: Vec::new(), bottlenecks, history: FleetHistory::default(), recheck_after }
+    }
+
+    fn of(region: &str, limit: Known<Limit>, forecast: Known<Option<Saturation>>) -> Bottleneck {
+        let message = if limit.is().is_some_and(|limit| *limit != Limit::Nothing) { "raise it" } else { "" };
+        Bottleneck { region: region.to_owned(), limit, message: message.to_owned(), forecast }
+    }
+
+    fn audit() -> Known<Limit> {
+        Known::Is(Limit::ConcurrencyLimit("audit".to_owned()))
+    }
+
+    fn in_minutes(minutes: i64, into: Saturates) -> Known<Option<Saturation>> {
+        let at = fixtures::now() + jiff::SignedDuration::from_mins(minutes);
+        Known::Is(Some(Saturation { into, at, percent: 62 }))
+    }
+
+    fn condition(draft: &Draft) -> Condition {
+        Condition {
+            type_: draft.type_.to_owned(),
+            status: draft.status.to_owned(),
+            reason: draft.reason.clone(),
+            message: draft.message.clone(),
+            last_transition_time: Time(fixtures::now()),
+            observed_generation: None,
+        }
+    }
+
+    #[test]
+    fn the_region_that_runs_into_something_first_is_told_then_the_first_that_is_limited() {
+        let (calm, limited) = (Known::Is(Limit::Nothing), Known::Is(Limit::Cpu));
+        let told = |bottlenecks| status(None, &plan(bottlenecks)).unwrap();
+        let first = told(vec![
+            of("a", calm.clone(), Known::Is(None)),
+            of("b", audit(), Known::Is(None)),
+            of("c", limited.clone(), Known::Is(None)),
+        ]);
+        assert_eq!((first.kind.as_str(), first.region.as_deref()), ("ConcurrencyLimit", Some("b")));
+        assert_eq!(
+            (first.sink.as_deref(), first.message.as_str(), &first.saturates_at),
+            (Some("audit"), "raise it", &None)
+        );
+        let soonest = told(vec![
+            of("b", audit(), in_minutes(40, Saturates::BacklogLimit)),
+            of("c", Known::Unknown, in_minutes(30, Saturates::DrainTarget)),
+        ]);
+        assert_eq!((soonest.kind.as_str(), soonest.region.as_deref()), ("Unknown", Some("c")));
+        assert!(soonest.saturates_at.is_some());
+        let none = told(vec![of("a", calm, Known::Is(None))]);
+        assert_eq!(none, BottleneckStatus { kind: "Nothing".to_owned(), ..BottleneckStatus::default() });
+    }
+
+    #[test]
+    fn what_is_not_known_yet_leaves_standing_what_was_told_and_what_cannot_be_known_does_not() {
+        let before = status(None, &plan(vec![of("a", audit(), Known::Is(None))]));
+        let again = |limit| status(before.as_ref(), &plan(vec![of("a", limit, Known::NotYet)]));
+        assert_eq!(again(Known::NotYet), before);
+        assert_eq!(again(Known::Unknown), None);
+        let other =
+            plan(vec![of("a", Known::Is(Limit::Nothing), Known::NotYet), of("b", Known::NotYet, Known::NotYet)]);
+        assert_eq!(status(before.as_ref(), &other), None, "what was told of the first is over");
+    }
+
+    #[test]
+    fn a_forecast_says_what_when_and_what_would_help() {
+        let told = draft(&[], &plan(vec![of("a", audit(), in_minutes(40, Saturates::BacklogLimit))])).unwrap();
+        assert_eq!((told.status, told.reason.as_str()), ("True", "BacklogLimit"));
+        let expected = "region a: the backlog is at 62 % of its limit, and reaches it about 2026-03-01 12:40 UTC if it \
+                        grows on like this; raise it";
+        assert_eq!(told.message, expected);
+        let told = draft(&[], &plan(vec![of("a", Known::NotYet, in_minutes(5, Saturates::DrainTarget))])).unwrap();
+        assert_eq!((told.status, told.reason.as_str()), ("True", "DrainTarget"));
+        assert!(told.message.contains("targetDrainTime") && told.message.contains("12:05 UTC"), "{}", told.message);
+    }
+
+    #[test]
+    fn a_process_that_does_not_know_yet_leaves_the_condition_as_it_is() {
+        let foreseen = draft(&[], &plan(vec![of("a", audit(), in_minutes(40, Saturates::BacklogLimit))])).unwrap();
+        let young = plan(vec![of("a", Known::NotYet, Known::NotYet)]);
+        assert!(draft(&[], &young).is_none());
+        let kept = draft(&[condition(&foreseen)], &young).unwrap();
+        assert_eq!((kept.status, kept.reason, kept.message), ("True", foreseen.reason, foreseen.message));
+        let verdict = |forecast| draft(&[], &plan(vec![of("a", Known::Unknown, forecast)])).map(|draft| draft.status);
+        assert_eq!((verdict(Known::Is(None)), verdict(Known::Unknown)), (Some("False"), Some("Unknown")));
+    }
+}
