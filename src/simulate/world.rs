@@ -110,7 +110,7 @@ impl<'a> Fleet<'a> {
         let (fleet, sinks) = (&self.intent.name, &self.sinks);
         let regions =
             self.regions.iter_mut().map(|(name, region)| (name.clone(), region.seen(now, (fleet, name), sinks)));
-        FleetSnapshot { regions: regions.collect() }
+        FleetSnapshot { regions: regions.collect(), ..FleetSnapshot::default() }
     }
 
     /// Does as was decided.
