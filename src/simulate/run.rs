@@ -7,7 +7,10 @@ use serde::Serialize;
 use super::load::Load;
 use super::world::{Fleet, World, time, whole_seconds};
 use crate::decide::decide;
-use crate::fleet::{Bound, FleetIntent, FleetMemory, FleetPlan, ScalingNumbers, ScalingReason, approximate_count};
+use crate::fleet::{
+    Bound, FleetHistory, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, ScalingNumbers, ScalingReason,
+    approximate_count,
+};
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -76,7 +79,7 @@ pub struct Change {
 pub fn simulate(intent: &FleetIntent, load: &Load, world: &World, seed: u64, every: u64) -> Timeline {
     let mut fleet = Fleet::new(world, intent, seed);
     let mut timeline = Timeline::default();
-    let mut memory = FleetMemory::default();
+    let (mut memory, mut history) = (FleetMemory::default(), FleetHistory::default());
     let (mut due, mut last_told) = (0, String::new());
     let mut plan: Option<FleetPlan> = None;
     for second in 0..load.seconds() {
@@ -89,7 +92,9 @@ pub fn simulate(intent: &FleetIntent, load: &Load, world: &World, seed: u64, eve
         let told = told(&fleet, now);
         if now >= due || told != last_told {
             last_told = told;
-            let decided = decide(intent, &fleet.seen(now), &memory, time(now));
+            let seen = FleetSnapshot { history, ..fleet.seen(now) };
+            let decided = decide(intent, &seen, &memory, time(now));
+            history = decided.history.clone();
             timeline.decisions += 1;
             let remembered = decided.memory();
             timeline.writes += u64::from(remembered != memory);

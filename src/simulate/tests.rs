@@ -113,7 +113,8 @@ fn a_sink_that_takes_no_more_stops_growth_within_three_steps() {
         let useless = ups(&timeline).iter().filter(|change| change.to > useful).count();
         assert!(useless <= 3, "{limit}/s: {:?}", timeline.changes);
         let last = timeline.samples.last().unwrap();
-        assert_eq!(last.reason, ScalingReason::Ineffective.as_str(), "{limit}/s: {:?}", timeline.changes);
+        let why = [ScalingReason::Ineffective.as_str(), ScalingReason::LimitedElsewhere.as_str()];
+        assert!(why.contains(&last.reason), "{limit}/s: {}: {:?}", last.reason, timeline.changes);
     }
 }
 
