@@ -26,6 +26,15 @@ pub(super) struct Gates {
 }
 
 impl Gates {
+    /// These slots are closed from the start.
+    pub(super) fn new(closed: &SlotSet, extent: Option<Extent>) -> Self {
+        let mut gates = Self { extent, ..Self::default() };
+        if !closed.is_empty() {
+            gates.close(closed);
+        }
+        gates
+    }
+
     /// Slots that were closed after `version`, even if they are open again.
     pub(super) fn closed_since(&self, version: u64) -> SlotSet {
         (0..).zip(&self.closings).filter(|&(_, &at)| at > version).map(|(slot, _)| slot).collect()
@@ -67,11 +76,7 @@ pub(super) struct Hold {
 impl Hold {
     /// Gates for so many sinks. These slots are closed from the start.
     pub(super) fn new(sinks: usize, closed: &SlotSet, extent: Option<Extent>) -> (Self, Vec<Gate>) {
-        let mut first = Gates { extent, ..Gates::default() };
-        if !closed.is_empty() {
-            first.close(closed);
-        }
-        let (gates, receiver) = watch::channel(first);
+        let (gates, receiver) = watch::channel(Gates::new(closed, extent));
         let (ends, done) = (0..sinks)
             .map(|_| {
                 let (done, answer) = watch::channel(0);

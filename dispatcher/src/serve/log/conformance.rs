@@ -68,7 +68,9 @@ impl Medium for TinyPair {
     fn open(&self, sinks: &[&str]) -> Arc<dyn ShardLog> {
         let pair = self.0.open(&names(sinks));
         // All of it is settled: counts are those of the own log.
-        self.0.inherit_and_settle(&pair, sinks.len());
+        if pair.extent().is_none() {
+            self.0.inherit_and_settle(&pair, sinks.len());
+        }
         Arc::new(pair)
     }
 }

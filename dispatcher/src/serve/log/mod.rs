@@ -40,7 +40,7 @@ mod fjall;
 mod ledger;
 #[cfg(test)]
 pub(crate) mod memory;
-mod pair;
+pub(super) mod pair;
 mod segment;
 
 use std::path::PathBuf;
@@ -49,8 +49,6 @@ use bytes::Bytes;
 
 #[cfg(test)]
 use fjall::FjallLog;
-#[cfg(test)]
-pub(super) use pair::Origin;
 pub(super) use pair::{Bequest, Extent, Gifts, INHERITED, PairLog, is_inherited};
 use segment::SegmentLog;
 pub use segment::fuzz;

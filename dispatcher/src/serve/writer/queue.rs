@@ -121,10 +121,7 @@ impl Queue {
     ) -> bool {
         let mut inner = self.inner();
         let mut until = None;
-        while inner.appends.is_empty()
-            && inner.work.is_empty()
-            && !inner.closing
-            && inner.settlements.len() < MAX_GROUP
+        while inner.appends.is_empty() && inner.work.is_empty() && !inner.closing && inner.settlements.len() < MAX_GROUP
         {
             if inner.settlements.is_empty() {
                 inner.waiting = Waiting::Anything;

@@ -26,7 +26,7 @@ mod id;
 mod inherited;
 mod origin;
 #[cfg(test)]
-pub(super) mod tests;
+pub(in crate::serve) mod tests;
 
 use std::collections::HashSet;
 use std::path::Path;

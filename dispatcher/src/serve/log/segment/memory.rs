@@ -11,7 +11,7 @@ const SECTOR: usize = 512;
 
 /// What a power cut leaves of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::serve::log) enum Cut {
+pub(in crate::serve) enum Cut {
     /// Nothing.
     Nothing,
     /// Whole writes, each with even chance.
