@@ -19,7 +19,7 @@ use crate::apply::apply;
 use crate::clock;
 use crate::decide::decide;
 use crate::error::Error;
-use crate::fleet::{FleetIntent, ShardDefaults};
+use crate::fleet::{FleetIntent, FleetMemory, ShardDefaults};
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Reports, Scope, Sources, kept_claims, observe};
 use crate::render::render;
@@ -71,7 +71,7 @@ pub(crate) async fn run(
     let caches = Caches::start(&client, &scope, &pokes, &metrics, &mut tasks).await;
     let reports = Reports::default();
     let (all_asked, asked) = oneshot::channel();
-    tasks.spawn(reports.clone().read(caches.clone(), pokes, all_asked));
+    tasks.spawn(reports.clone().read(caches.clone(), pokes, metrics.clone(), all_asked));
     // Before the first look at a fleet: what has not been asked for must not be told as unknown.
     let _ = asked.await;
     health.synced(&scope);
@@ -122,7 +122,8 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
         }
     };
     let (snapshot, inventory) = observe(&context.sources, &intent);
-    let plan = decide(&intent, &snapshot, now);
+    let remembered = FleetMemory::of(dispatcher.status.as_ref());
+    let plan = decide(&intent, &snapshot, &remembered, now);
     let applied = apply(&context.client, &inventory, render(&intent, &plan)).await;
     let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };
     context.tell(&key, &dispatcher, &told, now).await?;

@@ -111,7 +111,7 @@ pub(crate) fn reading(backlog_events: u64, quiet_for: Duration) -> Observation<R
                 incarnation: "one".to_owned(),
                 accepting: true,
                 backlog_events,
-                backlog_bytes: backlog_events * 1000,
+                backlog_bytes: backlog_events.saturating_mul(1000),
                 oldest_event_age_ms: (backlog_events > 0).then_some(12_000),
                 accepted_total: 1000,
                 sinks: ["fulfilment", "audit"].into_iter().map(|name| sink_report(name, backlog_events)).collect(),
@@ -123,6 +123,14 @@ pub(crate) fn reading(backlog_events: u64, quiet_for: Duration) -> Observation<R
         },
         taken_at: now(),
     }
+}
+
+/// The same, of a shard whose totals moved like this. Its oldest event has waited for long.
+pub(crate) fn reading_with(backlog_events: u64, rates: crate::fleet::Rates) -> Observation<Report> {
+    let Observation::Reading { mut value, taken_at } = reading(backlog_events, Duration::ZERO) else { unreachable!() };
+    value.rates = Some(rates);
+    value.shard.uptime_ms = 3_600_000;
+    Observation::Reading { value, taken_at }
 }
 
 fn sink_report(name: &str, backlog_events: u64) -> SinkReport {

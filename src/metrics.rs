@@ -5,6 +5,7 @@
 //! | `signalbox_operator_leader` | 1 while this replica leads |
 //! | `signalbox_operator_reconciles_total{outcome}` | reconciles by outcome: `ok`, or the room that failed |
 //! | `signalbox_operator_watch_failures_total{kind}` | watches that broke and were begun again |
+//! | `signalbox_operator_reports_refused_total{why}` | shards' reports that were not taken: `late`, `old`, `old_incarnation`, `absurd`, `malformed`, `foreign` |
 //! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
 //! | `signalbox_region_reason{namespace,fleet,region,reason}` | 1 for the reason that the status gives |
 //!
@@ -29,6 +30,7 @@ pub(crate) struct Metrics {
     leader: Gauge,
     reconciles: Family<OutcomeLabel, Counter>,
     watch_failures: Family<KindLabel, Counter>,
+    reports_refused: Family<WhyLabel, Counter>,
     regions: Regions,
     fleets: Arc<Mutex<Fleets>>,
 }
@@ -66,6 +68,11 @@ struct KindLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct RegionLabels {
     namespace: String,
     fleet: String,
@@ -83,12 +90,14 @@ struct ReasonLabels {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let (leader, reconciles, watch_failures) = (Gauge::default(), Family::default(), Family::default());
+        let reports_refused = Family::default();
         let regions = Regions::default();
         let mut registry = Registry::default();
         let operator = registry.sub_registry_with_prefix("signalbox_operator");
         operator.register("leader", "1 while this replica leads", leader.clone());
         operator.register("reconciles", "Reconciles by outcome", reconciles.clone());
         operator.register("watch_failures", "Watches that broke and were begun again", watch_failures.clone());
+        operator.register("reports_refused", "Reports of shards that were not taken", reports_refused.clone());
         let region = registry.sub_registry_with_prefix("signalbox_region");
         region.register("shards_ready", "Shards that accept events", regions.ready.clone());
         region.register("shards_desired", "Shards that the region is to have now", regions.desired.clone());
@@ -99,7 +108,15 @@ impl Metrics {
             regions.backlog.clone(),
         );
         region.register("reason", "1 for the reason that the status gives", regions.reason.clone());
-        Self { registry: Arc::new(registry), leader, reconciles, watch_failures, regions, fleets: Arc::default() }
+        Self {
+            registry: Arc::new(registry),
+            leader,
+            reconciles,
+            watch_failures,
+            reports_refused,
+            regions,
+            fleets: Arc::default(),
+        }
     }
 
     pub(crate) fn leads(&self) {
@@ -112,6 +129,10 @@ impl Metrics {
 
     pub(crate) fn watch_failed(&self, kind: &str) {
         self.watch_failures.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
+    }
+
+    pub(crate) fn report_refused(&self, why: &'static str) {
+        self.reports_refused.get_or_create(&WhyLabel { why }).inc();
     }
 
     pub(crate) fn fleet_decided(&self, intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan) {
@@ -180,7 +201,7 @@ mod tests {
     use super::*;
     use crate::decide::decide;
     use crate::fixtures;
-    use crate::fleet::Observation;
+    use crate::fleet::{FleetMemory, Observation};
 
     #[test]
     fn a_backlog_that_is_not_known_has_no_sample() {
@@ -188,7 +209,11 @@ mod tests {
         snapshot.regions.get_mut("us-east").unwrap().shards.get_mut(&1).unwrap().report = Observation::NotYet;
         let intent = fixtures::intent();
         let metrics = Metrics::new();
-        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, fixtures::now()));
+        metrics.fleet_decided(
+            &intent,
+            &snapshot,
+            &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()),
+        );
         let text = metrics.encode().unwrap();
         assert!(
             text.contains(r#"signalbox_region_backlog_events{namespace="shop",fleet="orders",region="eu-west"} 0"#),
@@ -201,7 +226,11 @@ mod tests {
     fn a_fleet_that_is_gone_leaves_no_samples() {
         let (intent, snapshot) = (fixtures::intent(), fixtures::settled());
         let metrics = Metrics::new();
-        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, fixtures::now()));
+        metrics.fleet_decided(
+            &intent,
+            &snapshot,
+            &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()),
+        );
         metrics.fleet_gone("shop", "orders");
         assert!(!metrics.encode().unwrap().contains("orders"));
     }

@@ -3,7 +3,9 @@
 //! **Architecture Invariant:** a leaf. Types, their documentation and their validation rules; no logic. The
 //! doc comments here are what `kubectl explain` prints, so they are written for people who apply YAML.
 
+mod autoscaling;
 mod queue;
+mod scaling;
 mod sink;
 mod spec;
 mod status;
@@ -13,7 +15,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt as _;
 
+pub use autoscaling::{Autoscaling, ScalingMode};
 pub use queue::{Limits, Queue};
+pub use scaling::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
 pub use sink::{Ordering, Retry, Signing, Sink};
 pub use spec::{EventDispatcher, EventDispatcherSpec, Region, Shards, Tls};
 pub use status::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};

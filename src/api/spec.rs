@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{EventDispatcherStatus, Queue, Sink};
+use super::{Autoscaling, EventDispatcherStatus, Queue, Sink};
 
 /// A fleet of event dispatchers: accepts CloudEvents over HTTP in every region it names, answers 202 once an
 /// event is on disk, and delivers each event to every sink whose filter it matches.
@@ -35,7 +35,11 @@ use super::{EventDispatcherStatus, Queue, Sink};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]{0,28}[a-z0-9])?$')")
-        .message("metadata.name: use 1 to 30 lower-case letters, digits or '-', starting with a letter and not ending with '-', because Services and shards are named after it")
+        .message("metadata.name: use 1 to 30 lower-case letters, digits or '-', starting with a letter and not ending with '-', because Services and shards are named after it"),
+    validation = Rule::new("self.spec.autoscaling.mode != 'Fixed' || self.spec.regions.all(region, !has(region.shards.max) || region.shards.max == region.shards.min)")
+        .message("autoscaling: with mode Fixed every region runs shards.min shards; leave shards.max out, or use mode Internal"),
+    validation = Rule::new("self.spec.autoscaling.mode != 'External' || self.spec.regions.all(region, !has(region.shards.max))")
+        .message("autoscaling: with mode External leave shards.max out, and write it as maxReplicas in the HorizontalPodAutoscaler, or as maxReplicaCount in the ScaledObject")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EventDispatcherSpec {
@@ -58,6 +62,11 @@ pub struct EventDispatcherSpec {
             .message("regions: give at least one region a weight above 0; with all weights 0 no event could be accepted")
     )]
     pub regions: Vec<Region>,
+
+    /// How many shards each region runs, between its shards.min and shards.max, by what arrives and what waits. A region
+    /// without shards.max runs shards.min shards, whatever is written here.
+    #[serde(default)]
+    pub autoscaling: Autoscaling,
 
     /// Have producers speak HTTPS to the events port, instead of plain HTTP: `https://orders.shop.svc:8080/` for the fleet
     /// orders in the namespace shop. Default: plain HTTP.
@@ -119,17 +128,25 @@ pub struct Region {
 /// How many shards a region runs.
 #[derive(KubeSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.max) || self.min <= self.max")
+    .message("shards: max must not be below min; raise max, or leave it out to run min shards always"))]
 pub struct Shards {
     /// The number of shards that the region always has, 1 to 64. When it is lowered, the shards that go stop
     /// taking events and deliver what they hold first. Default: 1. Example: 2
     #[serde(default = "default_min_shards")]
     #[schemars(range(min = 1, max = 64))]
     pub min: i32,
+
+    /// The most shards that the region may have, 1 to 64, as its load asks for them. Not written with autoscaling.mode
+    /// External. Default: the same as min, so that the number does not change. Example: 8
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max: Option<i32>,
 }
 
 impl Default for Shards {
     fn default() -> Self {
-        Self { min: default_min_shards() }
+        Self { min: default_min_shards(), max: None }
     }
 }
 

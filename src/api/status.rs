@@ -1,6 +1,6 @@
 //! The part of an `EventDispatcher` that users read.
 //!
-//! Small (at most 8 KB with 32 regions and sinks in everyday use), rounded to two digits, and written only when
+//! Small (at most 8 KB with 32 regions and sinks in everyday use, and 8 KB of decisions at most), rounded to two digits, and written only when
 //! what it says changes: exact and moving numbers are metrics.
 
 #![allow(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]
@@ -9,6 +9,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{DecisionStatus, ScalingStatus};
 
 /// What the operator observed and decided. Numbers are rounded to two digits.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -32,9 +34,14 @@ pub struct EventDispatcherStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub sinks: Vec<SinkStatus>,
 
+    /// The latest changes of how many shards a region runs, the newest last: at most 20 of all regions together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<DecisionStatus>,
+
     /// Ready (every shard serves as the spec says), Reconciling (the fleet is being changed), Stalled (it needs
-    /// somebody's hand), SinksHealthy (every sink takes its events, and none was given up). Each message names what to
-    /// look at next.
+    /// somebody's hand), SinksHealthy (every sink takes its events, and none was given up); of fleets that grow and shrink also
+    /// ScalingLimited (more shards are needed than shards.max allows) and ScalingIneffective (more shards would not
+    /// help, so none are added). Each message names what to look at next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -70,6 +77,10 @@ pub struct RegionStatus {
     /// How long ago the oldest of them was accepted: "12s". Absent when there is none, or when that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest_event_age: Option<String>,
+    /// How its size follows its load. Absent when it does not: when shards.max is not above shards.min, or
+    /// autoscaling.mode is not Internal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<ScalingStatus>,
     /// Why the region is as it is, in one word for machines.
     pub reason: String,
     /// The same in a sentence, with the object to look at.

@@ -9,19 +9,21 @@ use jiff::Timestamp;
 
 use super::shards::{Held, HeldBy, ShardsDecision};
 use crate::fleet::{
-    FleetIntent, Observation, PodTrouble, RegionIntent, RegionReason, RegionSnapshot, ShardSnapshot, Standing,
-    TroubleKind, names,
+    FleetIntent, Observation, PodTrouble, RegionReason, RegionSnapshot, ShardSnapshot, Standing, TroubleKind, names,
 };
 
 /// What is known of a region.
 pub(super) struct Region<'a> {
     pub(super) intent: &'a FleetIntent,
     pub(super) name: &'a str,
-    pub(super) wanted: Option<&'a RegionIntent>,
+    pub(super) weight: u32,
+    /// Shards that are to stay.
+    pub(super) wanted: u32,
     pub(super) seen: &'a RegionSnapshot,
     pub(super) shards: &'a ShardsDecision,
     pub(super) standing: Standing,
-    pub(super) settled: bool,
+    /// Every one of them serves and runs the latest spec.
+    pub(super) complete: bool,
     pub(super) now: Timestamp,
 }
 
@@ -45,8 +47,8 @@ pub(super) fn explain(region: &Region<'_>) -> Explanation {
 
 impl Region<'_> {
     fn staying(&self) -> (RegionReason, String) {
-        let wanted = self.wanted.map_or(0, |region| region.shards);
-        if !self.settled {
+        let wanted = self.wanted;
+        if !self.complete {
             return self.unsettled(wanted);
         }
         if !self.shards.held.is_empty() {
@@ -59,7 +61,7 @@ impl Region<'_> {
             let message = format!("{} ready; what it holds is not known of {first}{others}", plural_of(wanted));
             return (RegionReason::ReportsMissing, message);
         }
-        if self.wanted.is_some_and(|region| region.weight == 0) {
+        if self.weight == 0 {
             return (
                 RegionReason::OutOfService,
                 format!("{} ready; weight 0 keeps new events away", plural_of(wanted)),

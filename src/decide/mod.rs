@@ -1,12 +1,14 @@
 //! Decides what is to become of a fleet. Pure: what was seen and the time come in, a plan with reasons goes out.
 //!
 //! In this order, because each step needs the one before it:
-//! 1. **Shards** of each region ([`shards`]): as the spec says, but no shard goes while it may hold events.
+//! 1. **Shards** of each region: as many as its load asks for ([`autoscale`]), but no shard goes while it may hold
+//!    events ([`shards`]).
 //! 2. **Traffic** across regions ([`traffic`]): which shards are listed, so that weights are kept.
 //! 3. **Explanation** of each region ([`explain`]): the one thing that somebody should look at next.
 //!
 //! **Architecture Invariant:** no async, no client, no clock, no Kubernetes types, no hash order.
 
+mod autoscale;
 mod explain;
 mod shards;
 mod traffic;
@@ -21,7 +23,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::fleet::{
-    EndpointPlan, FleetIntent, FleetPlan, FleetSnapshot, RegionIntent, RegionPlan, RegionSnapshot, Standing, names,
+    EndpointPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, RegionIntent, RegionMemory, RegionPlan,
+    RegionSnapshot, ScalingDecision, ScalingMode, Standing, names,
 };
 use shards::ShardsDecision;
 
@@ -30,12 +33,45 @@ const RECHECK_WHILE_DRAINING: Duration = Duration::from_secs(2);
 /// Watches say when something changes. This is for the change that a watch missed.
 const RECHECK: Duration = Duration::from_mins(5);
 
+/// A region to decide about: one of the spec, or one that left it.
+struct Region<'a> {
+    name: &'a str,
+    /// `None`: it left the spec.
+    wanted: Option<Wanted<'a>>,
+    seen: &'a RegionSnapshot,
+    shards: ShardsDecision,
+}
+
+/// What a region of the spec is to have.
+struct Wanted<'a> {
+    region: &'a RegionIntent,
+    scaling: ScalingDecision,
+}
+
+impl Region<'_> {
+    /// Shards that are to stay.
+    fn target(&self) -> u32 {
+        self.wanted.as_ref().map_or(0, |wanted| wanted.scaling.to)
+    }
+
+    fn weight(&self) -> u32 {
+        self.wanted.as_ref().map_or(0, |wanted| wanted.region.weight)
+    }
+}
+
 /// Decides. Deciding again on the same snapshot gives the same plan.
-pub(crate) fn decide(intent: &FleetIntent, snapshot: &FleetSnapshot, now: Timestamp) -> FleetPlan {
-    let unseen = RegionSnapshot::default();
+pub(crate) fn decide(
+    intent: &FleetIntent,
+    snapshot: &FleetSnapshot,
+    memory: &FleetMemory,
+    now: Timestamp,
+) -> FleetPlan {
+    let (unseen, forgotten) = (RegionSnapshot::default(), RegionMemory::default());
     let staying = intent.regions.iter().map(|region| {
         let seen = snapshot.regions.get(&region.name).unwrap_or(&unseen);
-        (region.name.as_str(), Some(region), seen)
+        let memory = memory.regions.get(&region.name).unwrap_or(&forgotten);
+        let scaling = autoscale::desired_size(intent, region, seen, memory, None, now);
+        (region.name.as_str(), Some(Wanted { region, scaling }), seen)
     });
     let leaving = snapshot
         .regions
@@ -45,25 +81,22 @@ pub(crate) fn decide(intent: &FleetIntent, snapshot: &FleetSnapshot, now: Timest
     let regions: Vec<_> = staying
         .chain(leaving)
         .map(|(name, wanted, seen)| {
-            (name, wanted, seen, shards::desired_shards(wanted.map_or(0, |region| region.shards), seen, now))
+            let target = wanted.as_ref().map_or(0, |wanted| wanted.scaling.to);
+            Region { name, shards: shards::desired_shards(target, seen, now), wanted, seen }
         })
         .collect();
 
-    let weights: Vec<_> = regions
-        .iter()
-        .map(|(_, wanted, _, _)| traffic::Claim {
-            weight: wanted.map_or(0, |region| region.weight),
-            shards: wanted.map_or(0, |region| region.shards),
-        })
-        .collect();
+    let weights: Vec<_> =
+        regions.iter().map(|region| traffic::Claim { weight: region.weight(), shards: region.target() }).collect();
     let places = traffic::desired_places(&weights);
 
-    let mut plans: Vec<_> = regions
-        .into_iter()
-        .zip(places)
-        .map(|((name, wanted, seen, shards), places)| plan_region(intent, name, wanted, seen, &shards, places, now))
-        .collect();
+    let mut plans: Vec<_> =
+        regions.into_iter().zip(places).map(|(region, places)| plan_region(intent, region, places, now)).collect();
     share_out(&mut plans);
+    FleetPlan { recheck_after: recheck_after(&plans, snapshot), regions: plans }
+}
+
+fn recheck_after(plans: &[RegionPlan], snapshot: &FleetSnapshot) -> Duration {
     let draining = plans.iter().any(|region| region.replicas > region.wanted);
     let silent = snapshot.regions.values().flat_map(|region| region.shards.values()).any(explain::is_silent);
     let recheck_after = match (draining, silent) {
@@ -71,39 +104,52 @@ pub(crate) fn decide(intent: &FleetIntent, snapshot: &FleetSnapshot, now: Timest
         (false, true) => explain::SILENCE_WORTH_TELLING,
         (false, false) => RECHECK,
     };
-    FleetPlan { regions: plans, recheck_after }
+    let scaling = plans.iter().filter_map(|region| Some(region.scaling.as_ref()?.recheck_after)).min();
+    recheck_after.min(scaling.unwrap_or(RECHECK))
 }
 
-fn plan_region(
-    intent: &FleetIntent,
-    name: &str,
-    wanted: Option<&RegionIntent>,
-    seen: &RegionSnapshot,
-    shards: &ShardsDecision,
-    places: u32,
-    now: Timestamp,
-) -> RegionPlan {
+fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Timestamp) -> RegionPlan {
+    let (target, weight) = (region.target(), region.weight());
+    let Region { name, wanted, seen, shards } = region;
     let standing = match wanted {
         Some(_) => Standing::Stays,
         None if shards.replicas > 0 => Standing::Leaving,
         None => Standing::Gone,
     };
-    let target = wanted.map_or(0, |region| region.shards);
     let endpoints = endpoints(intent, name, seen, target, places);
-    let settled = standing == Standing::Stays
+    let complete = standing == Standing::Stays
         && seen.serving_below(target) == target
         && seen.rollout.is_some_and(|rollout| rollout.complete && rollout.replicas >= target);
-    let explanation = explain::explain(&explain::Region { intent, name, wanted, seen, shards, standing, settled, now });
+    let explanation = explain::explain(&explain::Region {
+        intent,
+        name,
+        weight,
+        wanted: target,
+        seen,
+        shards: &shards,
+        standing,
+        complete,
+        now,
+    });
+    // Shards that the load asks for come and go: what the spec promises are those that are always there.
+    let least = wanted.as_ref().map_or(0, |wanted| wanted.region.shards.min.min(target));
+    let grows = standing == Standing::Stays
+        && target > least
+        && seen.serving_below(target) >= least
+        && seen.rollout.is_some_and(|rollout| !rollout.replaces && rollout.replicas >= least);
     RegionPlan {
         name: name.to_owned(),
         standing,
-        weight: wanted.map_or(0, |region| region.weight),
+        weight,
         wanted: target,
         replicas: shards.replicas,
+        // Where somebody else decides, a new StatefulSet starts with what the spec says, and is theirs from then on.
+        writes_replicas: intent.scaling.mode != ScalingMode::External || seen.rollout.is_none(),
         ready: seen.serving_below(shards.replicas),
         endpoints,
         share_percent: 0,
-        settled,
+        settled: complete || grows,
+        scaling: wanted.map(|wanted| wanted.scaling),
         reason: explanation.reason,
         message: explanation.message,
     }

@@ -6,10 +6,10 @@ use super::shards::{Held, HeldBy, ShardsDecision, desired_shards};
 use super::traffic::{Claim, desired_places};
 use super::*;
 use crate::fixtures;
-use crate::fleet::{NotRead, Observation, PodTrouble, RegionReason, ShardSnapshot, TroubleKind, Volume};
+use crate::fleet::{NotRead, Observation, PodTrouble, RegionReason, ShardRange, ShardSnapshot, TroubleKind, Volume};
 
 fn decided(intent: &FleetIntent, snapshot: &FleetSnapshot) -> FleetPlan {
-    decide(intent, snapshot, fixtures::now())
+    decide(intent, snapshot, &FleetMemory::default(), fixtures::now())
 }
 
 fn shards(target: u32, region: &RegionSnapshot) -> ShardsDecision {
@@ -153,7 +153,7 @@ fn a_region_of_weight_zero_serves_what_it_has_and_gets_nothing_new() {
 #[test]
 fn a_shard_that_goes_is_unlisted_while_it_drains() {
     let mut intent = fixtures::intent();
-    intent.regions[0].shards = 1;
+    intent.regions[0].shards = ShardRange::always(1);
     let mut snapshot = fixtures::settled();
     let report = fixtures::reading(340, Duration::ZERO);
     snapshot.regions.get_mut("eu-west").unwrap().shards.get_mut(&1).unwrap().report = report;

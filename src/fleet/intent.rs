@@ -15,8 +15,9 @@ use signalbox_contract::AddressPolicy;
 use thiserror::Error;
 
 use super::names;
+use super::scaling::{ScalingIntent, ScalingMode, ShardRange};
 use super::units::{parse_bytes, parse_duration};
-use crate::api::{EventDispatcher, Queue, Region};
+use crate::api::{self, EventDispatcher, Queue, Region};
 
 pub use sinks::{Signing, SinkIntent};
 
@@ -46,6 +47,8 @@ pub struct FleetIntent {
     pub queue: QueueIntent,
     /// The Secret with the certificate of the events port; `None` for plain HTTP.
     pub tls_secret: Option<String>,
+    /// How the regions' sizes follow their load.
+    pub scaling: ScalingIntent,
     /// At least one, names distinct, the sum of the weights above 0.
     pub regions: Vec<RegionIntent>,
     /// The image that the shards run.
@@ -80,8 +83,8 @@ pub struct RegionIntent {
     pub name: String,
     /// Share of new traffic, relative to the other regions.
     pub weight: u32,
-    /// Shards to run, at least 1.
-    pub shards: u32,
+    /// Shards to run.
+    pub shards: ShardRange,
     /// Labels of the nodes to run on.
     pub node_selector: BTreeMap<String, String>,
 }
@@ -147,6 +150,7 @@ impl FleetIntent {
             sinks,
             queue: parse_queue(&spec.queue)?,
             tls_secret: spec.tls.as_ref().map(|tls| tls.secret_name.clone()),
+            scaling: parse_scaling(&spec.autoscaling)?,
             regions,
             image: spec.image.clone().unwrap_or_else(|| defaults.image.clone()),
             image_pull_policy: defaults.image_pull_policy.clone(),
@@ -204,8 +208,41 @@ fn parse_region(region: &Region) -> Result<RegionIntent, SpecError> {
             value: region.weight.into(),
             instead: "write a number from 0 to 1000",
         })?,
-        shards: count(&format!("regions[{}].shards.min", region.name), region.shards.min)?,
+        shards: parse_shards(region)?,
         node_selector,
+    })
+}
+
+fn parse_shards(region: &Region) -> Result<ShardRange, SpecError> {
+    let min = count(&format!("regions[{}].shards.min", region.name), region.shards.min)?;
+    let field = format!("regions[{}].shards.max", region.name);
+    let max = region.shards.max.map(|max| count(&field, max)).transpose()?.unwrap_or(min);
+    if max < min {
+        let value = max.into();
+        return Err(SpecError::OutOfRange { field, value, instead: "write a number not below shards.min" });
+    }
+    Ok(ShardRange { min, max })
+}
+
+fn parse_scaling(autoscaling: &api::Autoscaling) -> Result<ScalingIntent, SpecError> {
+    let percent = autoscaling.target_utilization;
+    Ok(ScalingIntent {
+        mode: match autoscaling.mode {
+            api::ScalingMode::Internal => ScalingMode::Internal,
+            api::ScalingMode::External => ScalingMode::External,
+            api::ScalingMode::Fixed => ScalingMode::Fixed,
+        },
+        target_drain: duration("autoscaling.targetDrainTime", &autoscaling.target_drain_time)?,
+        target_utilization: u32::try_from(percent).ok().filter(|percent| (1..=100).contains(percent)).ok_or_else(
+            || SpecError::OutOfRange {
+                field: "autoscaling.targetUtilization".to_owned(),
+                value: percent.into(),
+                instead: "write a number from 10 to 100",
+            },
+        )?,
+        stabilization: parse_duration(&autoscaling.scale_down_stabilization).ok_or_else(|| {
+            not_a_duration("autoscaling.scaleDownStabilization", &autoscaling.scale_down_stabilization)
+        })?,
     })
 }
 

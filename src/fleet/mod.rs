@@ -10,16 +10,20 @@
 
 mod intent;
 mod limit;
+mod memory;
 pub mod names;
 mod plan;
+mod scaling;
 mod snapshot;
 mod units;
 
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use limit::Limit;
+pub use memory::{Called, Capacity, FleetMemory, Hold, RegionMemory, Trial, WINDOW_ENTRIES};
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
+pub use scaling::{Bound, ScalingDecision, ScalingIntent, ScalingMode, ScalingNumbers, ScalingReason, ShardRange};
 pub use snapshot::{
     FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, Rates, RegionSnapshot, Report, Rollout,
     ShardSnapshot, SinkRates, TroubleKind, Volume,
 };
-pub use units::{approximate_age, approximate_count, check_network};
+pub use units::{approximate_age, approximate_count, check_network, round_to_two_digits};

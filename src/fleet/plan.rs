@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::scaling::ScalingDecision;
+
 /// What is to become of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetPlan {
@@ -20,18 +22,22 @@ pub struct RegionPlan {
     pub standing: Standing,
     /// Its weight; 0 when it is leaving.
     pub weight: u32,
-    /// Shards that the spec asks for; 0 when it is leaving.
+    /// Shards that are wanted by spec and load; 0 when it is leaving.
     pub wanted: u32,
     /// Shards to run now: more than `wanted` while shards that go still hold events.
     pub replicas: u32,
+    /// Whether `replicas` is ours to write: not where somebody else decides and the StatefulSet exists.
+    pub writes_replicas: bool,
     /// Shards that accept events, of `replicas`.
     pub ready: u32,
     /// Every pod, by ordinal, and whether producers are sent there.
     pub endpoints: Vec<EndpointPlan>,
     /// The share of new connections that the listed shards come to, in percent.
     pub share_percent: u32,
-    /// Whether the region is as the spec says: every wanted shard ready and up to date.
+    /// Whether the region is as the spec says: every shard that it always has is ready and up to date.
     pub settled: bool,
+    /// How its size follows its load; `None` when it is leaving.
+    pub scaling: Option<ScalingDecision>,
     /// Why the region is as it is.
     pub reason: RegionReason,
     /// The same in a sentence, with the object to look at.

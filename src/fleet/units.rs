@@ -102,7 +102,8 @@ pub fn approximate_age(age: Duration) -> String {
     }
 }
 
-fn round_to_two_digits(count: u64) -> u64 {
+/// The nearest number of which only the first two digits are not 0.
+pub fn round_to_two_digits(count: u64) -> u64 {
     let mut step = 1u64;
     while count / step >= 100 {
         step = step.saturating_mul(10);

@@ -44,6 +44,7 @@ pub(crate) fn render(intent: &FleetIntent, plan: &FleetPlan) -> Manifests<Render
         stateful_sets: staying.iter().map(|(region, _)| stateful_set::stateful_set(intent, region)).collect(),
         replicas: staying
             .iter()
+            .filter(|(_, plan)| plan.writes_replicas)
             .map(|(region, plan)| Replicas { name: names::region(&intent.name, &region.name), replicas: plan.replicas })
             .collect(),
         untouched_regions: plan

@@ -6,10 +6,11 @@ use serde::Serialize;
 use super::*;
 use crate::decide::decide;
 use crate::fixtures;
+use crate::fleet::FleetMemory;
 
 fn rendered() -> Manifests<Rendered> {
     let (intent, snapshot) = (fixtures::intent(), fixtures::settled());
-    render(&intent, &decide(&intent, &snapshot, fixtures::now()))
+    render(&intent, &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()))
 }
 
 fn names_of<K: ResourceExt>(objects: &[K]) -> Vec<String> {
@@ -47,7 +48,7 @@ fn the_objects_are_as_reviewed() {
 
 fn rendered_equipped() -> Manifests<Rendered> {
     let intent = FleetIntent::parse(&fixtures::equipped(), &fixtures::shard_defaults()).unwrap();
-    render(&intent, &decide(&intent, &fixtures::settled(), fixtures::now()))
+    render(&intent, &decide(&intent, &fixtures::settled(), &FleetMemory::default(), fixtures::now()))
 }
 
 #[test]
@@ -131,12 +132,12 @@ fn the_stateful_set_leaves_replicas_to_their_own_field_manager() {
 fn only_what_shards_read_makes_their_pods_restart() {
     let (mut intent, snapshot) = (fixtures::intent(), fixtures::settled());
     let templates = |intent: &FleetIntent| {
-        let manifests = render(intent, &decide(intent, &snapshot, fixtures::now()));
+        let manifests = render(intent, &decide(intent, &snapshot, &FleetMemory::default(), fixtures::now()));
         manifests.stateful_sets.into_iter().map(|set| set.spec.unwrap().template).collect::<Vec<_>>()
     };
     let before = templates(&intent);
     intent.regions[0].weight = 7;
-    intent.regions[0].shards = 5;
+    intent.regions[0].shards = crate::fleet::ShardRange::always(5);
     assert_eq!(templates(&intent), before);
     intent.sinks[0].max_concurrency = 17;
     assert!(templates(&intent).iter().zip(&before).all(|(after, before)| after != before));
@@ -153,7 +154,7 @@ fn a_region_that_is_leaving_keeps_its_slice_and_is_left_alone_otherwise() {
     intent.regions.truncate(1);
     let shard = snapshot.regions.get_mut("us-east").unwrap().shards.get_mut(&0).unwrap();
     shard.report = fixtures::reading(1, std::time::Duration::ZERO);
-    let manifests = render(&intent, &decide(&intent, &snapshot, fixtures::now()));
+    let manifests = render(&intent, &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()));
     assert_eq!(names_of(&manifests.stateful_sets), ["orders-eu-west"]);
     assert_eq!(names_of(&manifests.endpoint_slices), ["orders-eu-west-ipv4", "orders-us-east-ipv4"]);
     assert_eq!(manifests.untouched_regions.iter().collect::<Vec<_>>(), ["us-east"]);

@@ -6,6 +6,8 @@
 //! | `Reconciling` | the operator is still bringing about what the spec says | False |
 //! | `Stalled` | it cannot, until somebody lends a hand | False |
 //! | `SinksHealthy` | no shard's latest attempts at any sink failed, and no event was given up | True |
+//! | `ScalingLimited` | the load of some region asks for more shards than it may have | False |
+//! | `ScalingIneffective` | more shards would not help some region, so none are added | False |
 //!
 //! `Ready`, `Reconciling` and `Stalled` mean what kstatus says they mean, so that `kubectl wait`, Helm, Flux and
 //! Argo CD need no script.
@@ -13,6 +15,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::scaling::{self, SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
 use crate::api::SinkStatus;
 use crate::fleet::{FleetPlan, RegionPlan, RegionReason, SpecError, Standing};
@@ -26,11 +29,11 @@ const SINKS_HEALTHY: &str = "SinksHealthy";
 pub(super) const DEAD_LETTERS: &str = "DeadLetters";
 
 /// A condition without its times.
-struct Draft {
-    type_: &'static str,
-    status: &'static str,
-    reason: String,
-    message: String,
+pub(super) struct Draft {
+    pub(super) type_: &'static str,
+    pub(super) status: &'static str,
+    pub(super) reason: String,
+    pub(super) message: String,
 }
 
 /// What there is to tell of sinks.
@@ -53,7 +56,8 @@ pub(super) fn acted(
 ) -> Vec<Condition> {
     let failures = &applied.failures;
     let ready = ready(plan, applied);
-    let drafts = vec![reconciling(plan, applied, &ready), stalled(failures), sinks_healthy(sinks), ready];
+    let mut drafts = vec![reconciling(plan, applied, &ready), stalled(failures), sinks_healthy(sinks), ready];
+    drafts.extend(scaling::drafts(plan));
     finish(old, drafts, generation, now)
 }
 
@@ -71,8 +75,9 @@ pub(super) fn rejected(
         Draft { type_: STALLED, status: "True", reason, message: error.to_string() },
     ];
     let mut conditions = finish(old, drafts, generation, now);
-    // What was last known of the sinks is still so: the fleet goes on with the spec before.
-    conditions.extend(old.iter().filter(|condition| condition.type_ == SINKS_HEALTHY).cloned());
+    // What was last known of sinks and sizes is still so: the fleet goes on with the spec before.
+    let kept = [SINKS_HEALTHY, SCALING_LIMITED, SCALING_INEFFECTIVE];
+    conditions.extend(old.iter().filter(|condition| kept.contains(&condition.type_.as_str())).cloned());
     sorted(conditions)
 }
 
@@ -112,8 +117,10 @@ fn ready(plan: &FleetPlan, applied: &Applied) -> Draft {
 
 fn reconciling(plan: &FleetPlan, applied: &Applied, ready: &Draft) -> Draft {
     let failures = &applied.failures;
-    let unfinished =
-        |region: &RegionPlan| region.standing != Standing::Stays || !region.settled || region.replicas != region.wanted;
+    let unfinished = |region: &RegionPlan| {
+        let short = region.ready < region.wanted;
+        region.standing != Standing::Stays || !region.settled || short || region.replicas != region.wanted
+    };
     let stalled = failures.iter().any(|failure| failure.needs_a_hand);
     let busy =
         !stalled && (!failures.is_empty() || !applied.changed_sets.is_empty() || plan.regions.iter().any(unfinished));
@@ -209,7 +216,7 @@ fn finish(old: &[Condition], drafts: Vec<Draft>, generation: Option<i64>, now: T
 }
 
 /// The API server keeps whole seconds: a fraction would make the status differ from itself.
-fn whole_second(now: Timestamp) -> Timestamp {
+pub(super) fn whole_second(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 

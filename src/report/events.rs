@@ -1,14 +1,16 @@
 //! Which events a change of status deserves: one per region or condition whose reason is another, and per sink that
-//! begins to fail, trips, answers again, or has its first dead letter. Pure.
+//! begins to fail, trips, answers again, or has its first dead letter, per decision about a size, and when more shards
+//! would be needed or would not help. Pure.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
 use kube::runtime::events::{Event, EventType};
 
-use crate::api::{EventDispatcher, EventDispatcherStatus, RegionStatus, SinkStatus};
+use crate::api::{DecisionStatus, EventDispatcher, EventDispatcherStatus, RegionStatus, SinkStatus};
 use crate::fleet::{RegionReason, names};
 
 use super::conditions::{DEAD_LETTERS, STALLED, describe_dead_letters, describe_failing, is_failing, is_tripped};
+use super::scaling::{SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
 
 /// Reasons that nobody has to do anything about.
@@ -46,7 +48,11 @@ pub(super) fn events(
         let before = old.sinks.iter().find(|before| before.name == sink.name);
         events.extend(of_sink(before, sink));
     }
-    events.extend(of_stalling(old, new));
+    let decided = new.decisions.iter().filter(|decision| !old.decisions.contains(decision));
+    events.extend(decided.map(|decision| of_decision(dispatcher, decision)));
+    for (type_, action) in [(STALLED, "Reconcile"), (SCALING_LIMITED, "Limit"), (SCALING_INEFFECTIVE, "Hold")] {
+        events.extend(of_condition(type_, action, old, new));
+    }
     events
 }
 
@@ -90,18 +96,35 @@ fn of_sink(before: Option<&SinkStatus>, sink: &SinkStatus) -> Vec<Event> {
     told.into_iter().map(|(type_, reason, note)| event(type_, reason, note, &action)).collect()
 }
 
-fn of_stalling(old: &EventDispatcherStatus, new: &EventDispatcherStatus) -> Option<Event> {
+/// A condition that is bad when it is True.
+fn of_condition(type_: &str, action: &str, old: &EventDispatcherStatus, new: &EventDispatcherStatus) -> Option<Event> {
     let of = |status: &EventDispatcherStatus| {
-        let stalled = status.conditions.iter().find(|condition| condition.type_ == STALLED).cloned();
-        stalled.map(|stalled| (stalled.status == "True", stalled))
+        let condition = status.conditions.iter().find(|condition| condition.type_ == type_).cloned();
+        condition.map(|condition| (condition.status == "True", condition))
     };
-    let was_stalled = of(old).is_some_and(|(stalled, _)| stalled);
+    let was_true = of(old).is_some_and(|(is_true, _)| is_true);
     match of(new)? {
-        (true, now) if !was_stalled => Some(event(EventType::Warning, &now.reason, now.message, "Reconcile")),
-        (false, now) if was_stalled => {
-            Some(event(EventType::Normal, &now.reason, format!("{STALLED} is {} again", now.status), "Reconcile"))
+        (true, now) if !was_true => Some(event(EventType::Warning, &now.reason, now.message, action)),
+        (false, now) if was_true => {
+            Some(event(EventType::Normal, &now.reason, format!("{type_} is {} again", now.status), action))
         }
         _ => None,
+    }
+}
+
+fn of_decision(dispatcher: &EventDispatcher, decision: &DecisionStatus) -> Event {
+    let DecisionStatus { region, from, to, reason, numbers, .. } = decision;
+    let note = format!("region {region}: {from} -> {to} shards: {numbers}");
+    Event { secondary: Some(stateful_set(dispatcher, region)), ..event(EventType::Normal, reason, note, "Scale") }
+}
+
+fn stateful_set(dispatcher: &EventDispatcher, region: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some("apps/v1".to_owned()),
+        kind: Some("StatefulSet".to_owned()),
+        namespace: dispatcher.namespace(),
+        name: Some(names::region(&dispatcher.name_any(), region)),
+        ..ObjectReference::default()
     }
 }
 
@@ -124,13 +147,7 @@ fn of_region(dispatcher: &EventDispatcher, region: &RegionStatus) -> Event {
     let note = format!("region {}: {}", region.name, region.message);
     Event {
         // Events are told apart by what they are related to, not by their text.
-        secondary: Some(ObjectReference {
-            api_version: Some("apps/v1".to_owned()),
-            kind: Some("StatefulSet".to_owned()),
-            namespace: dispatcher.namespace(),
-            name: Some(names::region(&dispatcher.name_any(), &region.name)),
-            ..ObjectReference::default()
-        }),
+        secondary: Some(stateful_set(dispatcher, &region.name)),
         ..event(type_, &region.reason, note, "Reconcile")
     }
 }

@@ -2,6 +2,7 @@
 
 mod conditions;
 mod events;
+mod scaling;
 mod status;
 
 #[cfg(test)]

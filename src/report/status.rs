@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_contract::{BreakerPhase, SinkReport};
 
-use super::{Told, conditions};
+use super::{Told, conditions, scaling};
 use crate::api::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
 use crate::fleet::{
     FleetIntent, FleetPlan, FleetSnapshot, RegionPlan, RegionSnapshot, ShardSnapshot, Standing, approximate_age,
@@ -35,7 +35,8 @@ pub(super) fn status(
             EventDispatcherStatus {
                 observed_generation: generation,
                 summary: Some(summary(snapshot, plan)),
-                regions: regions(snapshot, plan),
+                regions: regions(intent, snapshot, plan),
+                decisions: scaling::decisions(&old.decisions, intent, plan, now),
                 conditions: conditions::acted(
                     &old.conditions,
                     plan,
@@ -71,10 +72,19 @@ fn running(region: &RegionSnapshot) -> impl Iterator<Item = &ShardSnapshot> {
     region.shards.values().filter(|shard| shard.pod.is_some())
 }
 
-fn regions(snapshot: &FleetSnapshot, plan: &FleetPlan) -> Vec<RegionStatus> {
+fn regions(intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan) -> Vec<RegionStatus> {
     let unseen = RegionSnapshot::default();
     let there = plan.regions.iter().filter(|region| region.standing != Standing::Gone);
-    there.map(|plan| region(plan, snapshot.regions.get(&plan.name).unwrap_or(&unseen))).collect()
+    there
+        .map(|plan| {
+            let seen = snapshot.regions.get(&plan.name).unwrap_or(&unseen);
+            let scaling = plan.scaling.as_ref().zip(intent.region(&plan.name));
+            RegionStatus {
+                scaling: scaling.and_then(|(decision, wanted)| scaling::state(decision, wanted.shards)),
+                ..region(plan, seen)
+            }
+        })
+        .collect()
 }
 
 fn region(plan: &RegionPlan, seen: &RegionSnapshot) -> RegionStatus {
@@ -86,6 +96,7 @@ fn region(plan: &RegionPlan, seen: &RegionSnapshot) -> RegionStatus {
         shards: ShardsStatus { ready: whole(plan.ready), desired: whole(plan.replicas) },
         backlog: backlog(running(seen), |shard| shard.report.value().map(|report| report.shard.backlog_events)),
         oldest_event_age: ages.max().map(|age| approximate_age(Duration::from_millis(age))),
+        scaling: None,
         reason: plan.reason.as_str().to_owned(),
         message: plan.message.clone(),
     }

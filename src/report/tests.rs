@@ -9,7 +9,7 @@ use signalbox_contract::{BreakerPhase, LastFailure, SinkReport};
 use super::*;
 use crate::decide::decide;
 use crate::fixtures;
-use crate::fleet::{Observation, RegionReason};
+use crate::fleet::{FleetMemory, Observation, RegionReason};
 use crate::manifests::ApplyFailure;
 use crate::render::render;
 
@@ -31,7 +31,7 @@ fn settled() -> Situation {
 
 fn told(situation: &Situation, old: &EventDispatcherStatus, now: Timestamp) -> EventDispatcherStatus {
     let Situation { intent, snapshot, failures, changed_sets } = situation;
-    let plan = decide(intent, snapshot, fixtures::now());
+    let plan = decide(intent, snapshot, &FleetMemory::of(Some(old)), now);
     let stage = Applied { failures: failures.clone(), changed_sets: changed_sets.clone() };
     let applied = render(intent, &plan).applied(stage);
     status::status(&Told::Acted { intent, snapshot, plan: &plan, applied: &applied }, old, Some(3), now)

@@ -1,0 +1,290 @@
+//! How many shards a region is to have by its load. Pure.
+//!
+//! ```text
+//! needed = ceil((arrival + backlog / targetDrainTime) / (capacity of a shard x targetUtilization))
+//! ```
+//!
+//! One function, up and down. **Up** at once, when the shards that are wanted, counting those that are still starting,
+//! do not suit the load: more arrives than `targetUtilization` of what they can settle, or the backlog would take longer
+//! than `targetDrainTime`. Then nothing is added until rates describe the time after that, so that one load is not
+//! answered twice. **Down** to the largest size that was called for in the stabilisation window ([`window`]), with a
+//! margin for noise; what goes drains first (`shards`).
+//!
+//! What a shard can settle is learned ([`capacity`]). While that is hardly known, the shards are at most doubled at once.
+//! What is not known never takes a shard away ([`demand`]). Growth that brings nothing is not repeated ([`trial`]).
+//!
+//! **Invariants:** `min <= to <= max` in mode Internal. Deciding again on the same numbers, with what was remembered,
+//! changes nothing.
+
+mod capacity;
+mod demand;
+mod text;
+mod trial;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::fleet::{
+    Bound, Capacity, FleetIntent, Limit, RegionIntent, RegionMemory, RegionSnapshot, ScalingDecision, ScalingIntent,
+    ScalingMode, ScalingNumbers, ScalingReason, Trial, round_to_two_digits,
+};
+use demand::Demand;
+use trial::Verdict;
+
+/// While there is something to do, what matters changes within seconds.
+const RECHECK_BUSY: Duration = Duration::from_secs(2);
+/// Else: rates move without a report that says anything new.
+const RECHECK_CALM: Duration = Duration::from_secs(10);
+/// Fewer shards have to be enough for so much more than the load, or noise would bring them back.
+const DOWN_MARGIN: f64 = 1.15;
+/// While shards are starting, a backlog may take so many times the target: they will help to drain it.
+const STARTING_SLACK: f64 = 2.0;
+/// A capacity that was seen less often is hardly known.
+const KNOWN_WELL: u32 = 3;
+/// Nothing is added within this time after something was, nor within that of the rates.
+const LEAST_SETTLING: Duration = Duration::from_secs(5);
+
+/// A size, why, and what kept it from being what the load asks for.
+struct Choice {
+    to: u32,
+    reason: ScalingReason,
+    bound: Option<Bound>,
+}
+
+/// One region to decide about.
+struct Region<'a> {
+    range: RegionIntent,
+    scaling: &'a ScalingIntent,
+    from: u32,
+    demand: Demand,
+    capacity: Option<Capacity>,
+    limit: Option<&'a Limit>,
+    now: Timestamp,
+}
+
+/// Decides how many shards a region of the spec is to have. `limit` is what limits it, as far as that is known.
+pub(super) fn desired_size(
+    intent: &FleetIntent,
+    region: &RegionIntent,
+    seen: &RegionSnapshot,
+    memory: &RegionMemory,
+    limit: Option<&Limit>,
+    now: Timestamp,
+) -> ScalingDecision {
+    let running = seen.rollout.map(|rollout| rollout.replicas);
+    let range = region.shards;
+    match intent.scaling.mode {
+        ScalingMode::External => return not_ours(running.unwrap_or(range.min), ScalingReason::External),
+        ScalingMode::Fixed => return not_ours(range.min, ScalingReason::Fixed),
+        ScalingMode::Internal if range.min == range.max => return not_ours(range.min, ScalingReason::Fixed),
+        ScalingMode::Internal => {}
+    }
+    let before = memory.wanted.or(running).unwrap_or(range.min);
+    let from = before.clamp(range.min, range.max);
+    let demand = Demand::of(seen, from, limit, now);
+    let mut next = RegionMemory { wanted: None, ..memory.clone() };
+    let held = next.hold.is_some_and(|hold| now < hold.until);
+    let elsewhere = held || limit.is_some_and(|limit| !limit.yields_to_shards());
+    next.capacity = capacity::learned(memory.capacity, &demand, elsewhere);
+    let region =
+        Region { range: region.clone(), scaling: &intent.scaling, from, demand, capacity: next.capacity, limit, now };
+    let enough = region.is_enough();
+    region.look_back(&mut next, enough);
+    let mut choice = if enough { region.down(&mut next) } else { region.up(&next) };
+    if choice.to > from {
+        next.window.clear();
+        let settled = round_to_two_digits(whole(region.demand.settled));
+        next.trial = Some(Trial { at: whole_second(now), from, to: choice.to, settled });
+    }
+    if choice.to == from && from != before {
+        choice.reason = ScalingReason::SpecRange;
+    }
+    next.wanted = Some(choice.to);
+    region.decision(before, &choice, next, &intent.name)
+}
+
+/// A size that is not by load.
+fn not_ours(to: u32, reason: ScalingReason) -> ScalingDecision {
+    ScalingDecision {
+        from: to,
+        to,
+        reason,
+        bound: None,
+        numbers: ScalingNumbers::default(),
+        message: String::new(),
+        memory: RegionMemory::default(),
+        recheck_after: Duration::MAX,
+    }
+}
+
+impl Region<'_> {
+    /// Events a second that a shard can settle.
+    fn per_shard(&self) -> Option<f64> {
+        self.capacity.map(|capacity| float(capacity.per_second))
+    }
+
+    fn utilization(&self) -> f64 {
+        f64::from(self.scaling.target_utilization) / 100.0
+    }
+
+    /// Whether the shards that are wanted suit the load.
+    fn is_enough(&self) -> bool {
+        let Demand { arrival, settled, backlog, starting, .. } = &self.demand;
+        let drain = self.scaling.target_drain.as_secs_f64() * if *starting { STARTING_SLACK } else { 1.0 };
+        let Some(per_shard) = self.per_shard() else {
+            // What they can settle is at least what they do.
+            return *backlog <= settled * drain;
+        };
+        let capacity = f64::from(self.from) * per_shard;
+        let spare = (capacity - arrival).max(0.0);
+        // What is worked off within a second is no backlog.
+        *arrival <= capacity * self.utilization() && *backlog <= (spare * drain).max(capacity)
+    }
+
+    /// The shards that a load of `times` what is seen needs. `None`: a shard's capacity is not known.
+    fn needed(&self, times: f64) -> Option<u32> {
+        let Demand { arrival, settled, backlog, .. } = &self.demand;
+        let asked = (arrival + backlog / self.scaling.target_drain.as_secs_f64()) * times;
+        if asked < 0.5 {
+            return Some(0);
+        }
+        // Nothing is known of a shard, but that those there are settle so much.
+        let seen = || Some(settled / f64::from(self.from)).filter(|rate| *rate > 0.0);
+        let per_shard = self.per_shard().or_else(seen)?;
+        Some(ceil(asked / (per_shard * self.utilization())))
+    }
+
+    /// What has become of the latest growth, and of the time without any.
+    fn look_back(&self, next: &mut RegionMemory, enough: bool) {
+        if let Some(trial) = next.trial {
+            let drain = self.scaling.target_drain;
+            match trial::judge(&trial, &self.demand, enough, drain, self.now) {
+                Verdict::Open => {}
+                Verdict::Over => (next.trial, next.hold) = (None, None),
+                Verdict::NoUse => {
+                    next.trial = None;
+                    next.hold = Some(trial::held(next.hold, self.now));
+                }
+            }
+        }
+        let passed = next.hold.is_some_and(|hold| self.now >= hold.until);
+        if passed && enough && next.trial.is_none() {
+            next.hold = None;
+        }
+    }
+
+    /// Not enough: as many as are needed, unless something is in the way.
+    fn up(&self, next: &RegionMemory) -> Choice {
+        let stay = |reason, bound| Choice { to: self.from, reason, bound: Some(bound) };
+        if self.limit.is_some_and(|limit| !limit.yields_to_shards()) {
+            return stay(ScalingReason::LimitedElsewhere, Bound::Ineffective);
+        }
+        if next.hold.is_some_and(|hold| self.now < hold.until) {
+            return stay(ScalingReason::Ineffective, Bound::Ineffective);
+        }
+        if self.from == self.range.shards.max {
+            return stay(ScalingReason::AtMaximum, Bound::Maximum);
+        }
+        let settling = self.demand.over.max(LEAST_SETTLING);
+        if next.trial.is_some_and(|trial| self.now.duration_since(trial.at).unsigned_abs() < settling) {
+            return stay(ScalingReason::LoadHigher, Bound::Settling);
+        }
+        let Some(needed) = self.needed(1.0) else { return stay(ScalingReason::CapacityUnknown, Bound::Unknown) };
+        let needed = needed.max(self.from + 1);
+        let known_well = self.capacity.is_some_and(|capacity| capacity.samples >= KNOWN_WELL);
+        let most = if known_well { u32::MAX } else { self.from.saturating_mul(2) };
+        let to = needed.min(most).min(self.range.shards.max);
+        let bound = match () {
+            () if to == needed => None,
+            () if to == self.range.shards.max => Some(Bound::Maximum),
+            () => Some(Bound::Doubling),
+        };
+        Choice { to, reason: ScalingReason::LoadHigher, bound }
+    }
+
+    /// Enough: as many as were called for lately, if all is known.
+    fn down(&self, next: &mut RegionMemory) -> Choice {
+        let min = self.range.shards.min;
+        let unknown = !self.demand.doubts.is_empty();
+        let sure = !unknown && !self.demand.starting && next.trial.is_none();
+        let idle = self.needed(DOWN_MARGIN) == Some(0);
+        let called = match self.needed(DOWN_MARGIN) {
+            Some(needed) if sure && (self.capacity.is_some() || idle) => needed.clamp(min, self.from),
+            _ => self.from,
+        };
+        let (to, window) = window::stabilized(&next.window, self.from, called, self.scaling.stabilization, self.now);
+        // What is not known takes nothing away, not even what the window would let go by now.
+        let to = if sure { to } else { self.from };
+        next.window = if sure { window } else { Vec::new() };
+        let (reason, bound) = match () {
+            () if to < self.from => (ScalingReason::LoadLower, (to == min).then_some(Bound::Minimum)),
+            () if unknown => (ScalingReason::ReportsMissing, Some(Bound::Unknown)),
+            () if next.trial.is_some() => (ScalingReason::LoadHigher, Some(Bound::Settling)),
+            () if !next.window.is_empty() => (ScalingReason::Stabilizing, Some(Bound::Window)),
+            () => (ScalingReason::Suits, None),
+        };
+        Choice { to, reason, bound }
+    }
+
+    fn decision(self, before: u32, choice: &Choice, memory: RegionMemory, fleet: &str) -> ScalingDecision {
+        let Choice { to, reason, bound } = *choice;
+        let demand = &self.demand;
+        let numbers = ScalingNumbers {
+            arrival: whole(demand.arrival),
+            settled: whole(demand.settled),
+            backlog: whole(demand.backlog),
+            capacity: self.capacity.map(|capacity| capacity.per_second),
+            samples: self.capacity.map_or(0, |capacity| capacity.samples),
+            needed: self.needed(1.0),
+            known: u32::try_from(demand.shards.len()).unwrap_or(u32::MAX),
+            unknown: u32::try_from(demand.doubts.len()).unwrap_or(u32::MAX),
+        };
+        let busy = demand.backlog >= 1.0 || demand.starting || memory.trial.is_some() || !demand.doubts.is_empty();
+        let message = text::message(&text::Told {
+            fleet,
+            region: &self.range.name,
+            to,
+            max: self.range.shards.max,
+            reason,
+            doubt: demand.worst_doubt(),
+            limit: self.limit,
+            hold: memory.hold,
+            stabilization: self.scaling.stabilization,
+        });
+        ScalingDecision {
+            from: before,
+            to,
+            reason,
+            bound,
+            numbers,
+            message,
+            memory,
+            recheck_after: if busy { RECHECK_BUSY } else { RECHECK_CALM },
+        }
+    }
+}
+
+fn whole_second(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// The next whole number, where a rounding error is no reason for one more.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+fn ceil(shards: f64) -> u32 {
+    (shards - 1e-6).ceil() as u32
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+fn whole(number: f64) -> u64 {
+    (number + 0.5) as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "two digits")]
+fn float(number: u64) -> f64 {
+    number as f64
+}

@@ -1,0 +1,164 @@
+//! Whether a fleet has to be looked at again because of what a shard says. Pure.
+//!
+//! A backlog that has doubled, and a state that has switched, matter at once; what people are told, and how much comes in,
+//! a little later: a status is not worth more than one write in two seconds.
+
+use std::time::Duration;
+
+use signalbox_contract::BreakerPhase;
+
+use crate::fleet::{Observation, Report, approximate_age, approximate_count};
+
+/// Least time between two looks because of what people are told.
+const UNHURRIED: Duration = Duration::from_secs(2);
+/// Least time between two looks because a state has switched: at its limit, a shard goes back and forth.
+const SWITCHED: Duration = Duration::from_millis(250);
+/// A backlog below this many events is no spike.
+const SPIKE_EVENTS: u64 = 16;
+/// Events a second below which it does not matter how many there are.
+const TRICKLE: f64 = 10.0;
+
+/// What the fleet was looked at for last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Attention {
+    at: Option<Duration>,
+    /// Whether there is a report, and what it says that is one or the other.
+    state: Vec<bool>,
+    backlog_events: u64,
+    accepted: f64,
+    brief: Vec<String>,
+}
+
+impl Attention {
+    /// Whether the fleet has to be looked at again for this, `at` by our monotonic clock.
+    pub(super) fn matters(&mut self, observation: &Observation<Report>, at: Duration) -> bool {
+        let now = Self::of(observation, at);
+        let since = self.at.map_or(Duration::MAX, |before| at.saturating_sub(before));
+        let spike = now.backlog_events >= SPIKE_EVENTS && now.backlog_events / 2 >= self.backlog_events;
+        let switched = now.state != self.state && since >= SWITCHED;
+        let news = (now.brief != self.brief || flows_otherwise(self.accepted, now.accepted)) && since >= UNHURRIED;
+        let matters = spike || switched || news;
+        if matters {
+            *self = now;
+        }
+        matters
+    }
+
+    fn of(observation: &Observation<Report>, at: Duration) -> Self {
+        let at = Some(at);
+        match observation {
+            Observation::NotYet => Self::default(),
+            Observation::Unreachable(not_read) => {
+                Self { at, state: vec![false], brief: vec![not_read.why.clone()], ..Self::default() }
+            }
+            Observation::Reading { value, .. } => {
+                let shard = &value.shard;
+                let tripped = shard.sinks.iter().map(|sink| sink.phase != BreakerPhase::Serving);
+                Self {
+                    at,
+                    state: [true, shard.accepting].into_iter().chain(tripped).collect(),
+                    backlog_events: shard.backlog_events,
+                    accepted: value.rates.as_ref().map_or(0.0, |rates| rates.accepted),
+                    brief: brief(value),
+                }
+            }
+        }
+    }
+}
+
+fn flows_otherwise(then: f64, now: f64) -> bool {
+    let (less, more) = (then.min(now).max(TRICKLE), then.max(now));
+    more > less * 1.5
+}
+
+/// What of a report people are told: when this stays the same, there is nothing to tell.
+fn brief(Report { shard, trouble, .. }: &Report) -> Vec<String> {
+    let age = shard.oldest_event_age_ms.map(Duration::from_millis).map(approximate_age);
+    let sinks = shard.sinks.iter().map(|sink| {
+        let tripped = sink.phase != BreakerPhase::Serving;
+        let failing = sink.last_failure.as_ref().filter(|_| sink.consecutive_failures > 0 || tripped);
+        let [backlog, letters] = [sink.backlog_events, sink.dead_letters].map(approximate_count);
+        format!("{backlog} {letters} {tripped} {:?}", failing.map(|failure| &failure.message))
+    });
+    let trouble = trouble.as_ref().map(|not_read| not_read.why.clone());
+    let all = [approximate_count(shard.backlog_events), age.unwrap_or_default()];
+    all.into_iter().chain(sinks).chain(trouble).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures;
+    use crate::fleet::{NotRead, Rates};
+
+    fn reading(backlog: u64, change: impl FnOnce(&mut Report)) -> Observation<Report> {
+        let mut value = fixtures::reading(backlog, Duration::ZERO).value().unwrap().clone();
+        change(&mut value);
+        Observation::Reading { value, taken_at: fixtures::now() }
+    }
+
+    fn at(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// How often a fleet is looked at for these backlogs, one each 100 ms.
+    fn looks(backlogs: impl IntoIterator<Item = u64>) -> usize {
+        let mut attention = Attention::default();
+        let looks =
+            (0..).zip(backlogs).filter(|(n, backlog)| attention.matters(&reading(*backlog, |_| {}), at(n * 100)));
+        looks.count()
+    }
+
+    #[test]
+    fn moving_counters_alone_are_nothing_to_tell() {
+        let mut attention = Attention::default();
+        assert!(attention.matters(&reading(0, |_| {}), at(0)));
+        let later = reading(0, |report| report.shard.accepted_total += 5000);
+        assert!(!attention.matters(&later, at(60_000)));
+    }
+
+    #[test]
+    fn a_spike_matters_at_once_and_each_time_it_doubles() {
+        let mut attention = Attention::default();
+        attention.matters(&reading(0, |_| {}), at(0));
+        let seen = [20, 30, 39, 40, 79, 80, 1000].map(|events| attention.matters(&reading(events, |_| {}), at(1)));
+        assert_eq!(seen, [true, false, false, true, false, true, true]);
+    }
+
+    #[test]
+    fn a_backlog_that_comes_and_goes_is_looked_at_every_two_seconds() {
+        assert!(looks((0..100).map(|n| n % 2)) <= 6);
+        assert!(looks((0..100).map(|n| n % 2 * 1000)) <= 12);
+        assert!(looks((0..100).map(|n| 1_000_000 + n * 10_000)) <= 6);
+    }
+
+    #[test]
+    fn a_switch_matters_at_once_but_not_all_the_time() {
+        let mut attention = Attention::default();
+        attention.matters(&reading(0, |_| {}), at(0));
+        let full = reading(0, |report| report.shard.accepting = false);
+        assert!(attention.matters(&full, at(300)));
+        assert!(!attention.matters(&reading(0, |_| {}), at(400)));
+        assert!(attention.matters(&reading(0, |_| {}), at(600)));
+        let silent = NotRead { why: "no".to_owned(), since: fixtures::now() };
+        assert!(attention.matters(&Observation::Unreachable(silent), at(900)));
+    }
+
+    #[test]
+    fn more_traffic_matters_though_all_of_it_is_delivered() {
+        let flowing = |accepted| reading(0, |report| report.rates = Some(Rates { accepted, ..Rates::default() }));
+        let mut attention = Attention::default();
+        attention.matters(&flowing(1000.0), at(0));
+        assert!(!attention.matters(&flowing(1400.0), at(3000)));
+        assert!(!attention.matters(&flowing(1600.0), at(1000)));
+        assert!(attention.matters(&flowing(1600.0), at(3000)));
+    }
+
+    #[test]
+    fn trouble_with_reports_is_told() {
+        let mut attention = Attention::default();
+        attention.matters(&reading(0, |_| {}), at(0));
+        let trouble = NotRead { why: "no".to_owned(), since: fixtures::now() };
+        assert!(attention.matters(&reading(0, |report| report.trouble = Some(trouble)), at(3000)));
+    }
+}

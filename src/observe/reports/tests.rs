@@ -1,0 +1,278 @@
+//! Streams from servers on 127.0.0.1 that say what a test wants.
+
+use kube::runtime::reflector::ObjectRef;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::*;
+use crate::fixtures;
+
+/// Longest wait for a condition before a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A shard that can be made to say anything.
+struct Speaker {
+    port: u16,
+    /// Connections that were answered, one after the other.
+    answered: mpsc::UnboundedReceiver<TcpStream>,
+}
+
+impl Speaker {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (connections, answered) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    assert!(stream.read_buf(&mut head).await.unwrap() > 0);
+                }
+                assert!(head.starts_with(b"GET /v1/report?watch=true HTTP/1.1\r\n"));
+                if connections.send(stream).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { port, answered }
+    }
+
+    /// The next connection, with a head that promises a stream.
+    async fn streaming(&mut self) -> Voice {
+        let mut stream = tokio::time::timeout(PATIENCE, self.answered.recv()).await.unwrap().unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
+        Voice { stream }
+    }
+}
+
+/// One connection of a speaker.
+struct Voice {
+    stream: TcpStream,
+}
+
+impl Voice {
+    async fn say(&mut self, text: &str) {
+        let chunk = format!("{:x}\r\n{text}\r\n", text.len());
+        self.stream.write_all(chunk.as_bytes()).await.unwrap();
+    }
+
+    async fn report(&mut self, sequence: u64, backlog_events: u64) {
+        self.say(&line(sequence, backlog_events)).await;
+    }
+
+    async fn hung_up(mut self) {
+        let closed = async { while self.stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {} };
+        tokio::time::timeout(PATIENCE, closed).await.expect("the connection is still open");
+    }
+}
+
+fn line(sequence: u64, backlog_events: u64) -> String {
+    let shard = fixtures::reading(backlog_events, Duration::ZERO).value().unwrap().shard.clone();
+    let shard = ShardReport { sequence, uptime_ms: sequence * 10, ..shard };
+    format!("{}\n", serde_json::to_string(&shard).unwrap())
+}
+
+fn shard(port: u16) -> Shard {
+    Shard {
+        uid: format!("uid-{port}"),
+        ip: "127.0.0.1".to_owned(),
+        port,
+        fleet: "orders".to_owned(),
+        region: "eu-west".to_owned(),
+        poke: Some(ObjectRef::new("orders").within("shop")),
+    }
+}
+
+/// Reports that listen to these shards, until dropped.
+struct Listening {
+    reports: Reports,
+    metrics: Metrics,
+    shards: Arc<Mutex<Vec<Shard>>>,
+    pokes: UnboundedReceiver<Poke>,
+    all_asked: Option<oneshot::Receiver<()>>,
+    _task: JoinSet<()>,
+}
+
+impl Listening {
+    fn to(shards: impl IntoIterator<Item = Shard>) -> Self {
+        let (reports, metrics) = (Reports::default(), Metrics::new());
+        let shards = Arc::new(Mutex::new(shards.into_iter().collect::<Vec<_>>()));
+        let (poke, pokes) = mpsc::unbounded_channel();
+        let (asked, all_asked) = oneshot::channel();
+        let mut task = JoinSet::new();
+        let running = shards.clone();
+        task.spawn(reports.clone().listen(move || running.lock().unwrap().clone(), poke, metrics.clone(), asked));
+        Self { reports, metrics, shards, pokes, all_asked: Some(all_asked), _task: task }
+    }
+
+    fn seen(&self, port: u16) -> Observation<Report> {
+        self.reports.lock().get(&format!("uid-{port}")).map(|kept| kept.observation.clone()).unwrap_or_default()
+    }
+
+    async fn until(&self, port: u16, what: &str, is: impl Fn(&Observation<Report>) -> bool) {
+        let waiting = async {
+            while !is(&self.seen(port)) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "waited in vain for {what}: {:?}", self.seen(port));
+    }
+
+    async fn backlog(&self, port: u16, events: u64) {
+        let is = |seen: &Observation<Report>| seen.value().is_some_and(|report| report.shard.backlog_events == events);
+        self.until(port, &format!("a backlog of {events}"), is).await;
+    }
+
+    async fn silent(&self, port: u16, why: &str) {
+        let is = |seen: &Observation<Report>| matches!(seen, Observation::Unreachable(it) if it.why.contains(why));
+        self.until(port, why, is).await;
+    }
+
+    fn refused(&self, why: &str) -> bool {
+        self.metrics.encode().unwrap().contains(&format!("reports_refused_total{{why=\"{why}\"}} 1\n"))
+    }
+}
+
+#[tokio::test]
+async fn a_spike_pokes_the_fleet_while_the_stream_goes_on() {
+    let mut speaker = Speaker::start().await;
+    let mut listening = Listening::to([shard(speaker.port)]);
+    let mut voice = speaker.streaming().await;
+    voice.report(1, 0).await;
+    listening.backlog(speaker.port, 0).await;
+    assert_eq!(listening.pokes.recv().await.unwrap(), shard(speaker.port).poke);
+    let mut slowest = Duration::ZERO;
+    for spike in 1..=8_u32 {
+        let said = Instant::now();
+        voice.report(u64::from(spike) + 1, 1000 * 4_u64.pow(spike)).await;
+        listening.pokes.recv().await.unwrap();
+        slowest = slowest.max(said.elapsed());
+        listening.backlog(speaker.port, 1000 * 4_u64.pow(spike)).await;
+    }
+    // Two tries are apart by at most what the pacer, the gap between lines and a busy machine take.
+    assert!(slowest < Duration::from_millis(500), "poked after {slowest:?}");
+}
+
+#[tokio::test]
+async fn a_shard_that_says_nothing_more_is_missed_and_connected_to_again_and_never_twice_at_once() {
+    let mut speaker = Speaker::start().await;
+    let listening = Listening::to([shard(speaker.port)]);
+    let mut voice = speaker.streaming().await;
+    voice.report(1, 7).await;
+    listening.backlog(speaker.port, 7).await;
+    assert!(speaker.answered.try_recv().is_err(), "a second connection beside the first");
+    let silent_from = Instant::now();
+    voice.hung_up().await;
+    assert!(silent_from.elapsed() > Duration::from_secs(1), "hung up after {:?}", silent_from.elapsed());
+    listening.backlog(speaker.port, 7).await;
+    let mut again = speaker.streaming().await;
+    again.report(2, 8).await;
+    listening.backlog(speaker.port, 8).await;
+}
+
+#[tokio::test]
+async fn half_a_line_is_none_and_holds_nobody_up() {
+    let mut speaker = Speaker::start().await;
+    let listening = Listening::to([shard(speaker.port)]);
+    let mut voice = speaker.streaming().await;
+    let line = line(1, 7);
+    let (half, rest) = line.split_at(100);
+    voice.say(half).await;
+    voice.say(rest).await;
+    listening.backlog(speaker.port, 7).await;
+    voice.say(half).await;
+    voice.hung_up().await;
+}
+
+#[tokio::test]
+async fn a_shard_that_gives_one_report_at_a_time_is_asked_again_and_again() {
+    let mut speaker = Speaker::start().await;
+    let listening = Listening::to([shard(speaker.port)]);
+    for backlog in [3, 4] {
+        let mut stream = tokio::time::timeout(PATIENCE, speaker.answered.recv()).await.unwrap().unwrap();
+        let mut shard = fixtures::reading(backlog, Duration::ZERO).value().unwrap().shard.clone();
+        shard.sequence = 0;
+        let body = serde_json::to_string(&shard).unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        listening.backlog(speaker.port, backlog).await;
+        let report = listening.seen(speaker.port).value().unwrap().clone();
+        assert_eq!((report.trouble, report.rates), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_report_is_named_and_the_next_one_is_taken() {
+    let mut speaker = Speaker::start().await;
+    let listening = Listening::to([shard(speaker.port)]);
+    let mut voice = speaker.streaming().await;
+    voice.report(1, 7).await;
+    listening.backlog(speaker.port, 7).await;
+    voice.say(&line(2, 7).replace("\"backlogEvents\":7", "\"backlogEvents\":NaN")).await;
+    voice.report(3, 8).await;
+    listening.backlog(speaker.port, 8).await;
+    voice.say(&line(4, 8).replace("\"backlogEvents\":8", "\"backlogEvents\":-1")).await;
+    voice.report(3, 9).await;
+    voice.report(5, 10).await;
+    listening.backlog(speaker.port, 10).await;
+    assert!(listening.refused("old"));
+    assert!(listening.metrics.encode().unwrap().contains("reports_refused_total{why=\"malformed\"} 2\n"));
+    assert!(speaker.answered.try_recv().is_err(), "it was hung up for that");
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_cut_off() {
+    let mut speaker = Speaker::start().await;
+    let listening = Listening::to([shard(speaker.port)]);
+    let mut voice = speaker.streaming().await;
+    for _ in 0..129 {
+        voice.say(&"x".repeat(1024)).await;
+    }
+    listening.silent(speaker.port, "longer than 128 KiB").await;
+    voice.hung_up().await;
+}
+
+#[tokio::test]
+async fn another_fleets_shard_is_not_listened_to() {
+    let mut speaker = Speaker::start().await;
+    let listening = Listening::to([Shard { fleet: "mail".to_owned(), ..shard(speaker.port) }]);
+    let mut voice = speaker.streaming().await;
+    voice.report(1, 7).await;
+    listening.silent(speaker.port, "its report is of fleet orders, region eu-west").await;
+    voice.hung_up().await;
+    assert!(listening.refused("foreign"));
+}
+
+#[tokio::test]
+async fn the_stream_ends_with_the_pod_and_nothing_is_kept_of_it() {
+    let mut speaker = Speaker::start().await;
+    let listening = Listening::to([shard(speaker.port)]);
+    let mut voice = speaker.streaming().await;
+    voice.report(1, 7).await;
+    listening.backlog(speaker.port, 7).await;
+    listening.shards.lock().unwrap().clear();
+    voice.hung_up().await;
+    listening.until(speaker.port, "nothing", |seen| *seen == Observation::NotYet).await;
+}
+
+#[tokio::test]
+async fn all_are_asked_once_each_was_heard_or_found_silent() {
+    let mut speaker = Speaker::start().await;
+    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let mut listening = Listening::to([shard(speaker.port), shard(refusing)]);
+    listening.silent(refusing, "cannot be reached").await;
+    let mut voice = speaker.streaming().await;
+    let mut all_asked = listening.all_asked.take().unwrap();
+    assert!(all_asked.try_recv().is_err(), "before all were heard");
+    voice.report(1, 7).await;
+    tokio::time::timeout(PATIENCE, all_asked).await.unwrap().unwrap();
+    assert!(listening.seen(speaker.port).value().is_some());
+}
+
+#[tokio::test]
+async fn without_shards_all_are_asked_at_once() {
+    let mut listening = Listening::to([]);
+    tokio::time::timeout(PATIENCE, listening.all_asked.take().unwrap()).await.unwrap().unwrap();
+}
