@@ -53,10 +53,11 @@ impl Reading {
         sink: SinkId,
         end: Position,
         closed: &SlotSet,
+        batch: usize,
     ) -> Result<Option<Vec<Entry>>, LogError> {
         while let Some(Recall { next, end, slots }) = self.recalls.front_mut() {
             if next < end {
-                let mut found = log.unsettled(sink, *next, READ_BATCH)?;
+                let mut found = log.unsettled(sink, *next, batch)?;
                 *next = found.next;
                 found.entries.retain(|entry| {
                     let slot = slot_of(entry.key);
@@ -69,7 +70,7 @@ impl Reading {
         if self.next >= end {
             return Ok(None);
         }
-        let mut found = log.unsettled(sink, self.next, READ_BATCH)?;
+        let mut found = log.unsettled(sink, self.next, batch)?;
         self.next = found.next;
         if !closed.is_empty() {
             found.entries.retain(|entry| !closed.contains(slot_of(entry.key)));
@@ -94,6 +95,9 @@ impl Reading {
 #[derive(Debug)]
 pub(super) struct Intake {
     sink: SinkId,
+    /// Most events in the lanes and parked, and index entries read at once.
+    window: usize,
+    batch: usize,
     own: Reading,
     inherited: Reading,
     extent: Option<Extent>,
@@ -111,8 +115,14 @@ pub(super) struct Intake {
 impl Intake {
     /// Nothing is read yet.
     pub(super) fn new(sink: SinkId) -> Self {
+        Self::with(sink, WINDOW, READ_BATCH)
+    }
+
+    fn with(sink: SinkId, window: usize, batch: usize) -> Self {
         Self {
             sink,
+            window,
+            batch,
             own: Reading::default(),
             inherited: Reading { next: INHERITED, ..Reading::default() },
             extent: None,
@@ -164,8 +174,8 @@ impl Intake {
     pub(super) fn fill(&mut self, flow: &mut Flow, log: &dyn ShardLog, end: Position) -> Result<(), LogError> {
         self.fill_inherited(flow, log)?;
         self.unpark(flow);
-        while self.room(flow) >= READ_BATCH && self.parked_events < WINDOW / 2 {
-            let Some(entries) = self.own.read(log, self.sink, end, &self.closed)? else { return Ok(()) };
+        while self.room(flow) >= self.batch && self.parked_events < self.window / 2 {
+            let Some(entries) = self.own.read(log, self.sink, end, &self.closed, self.batch)? else { return Ok(()) };
             for entry in entries {
                 let slot = slot_of(entry.key);
                 if self.has_inherited(slot) || self.parked.contains_key(&slot) {
@@ -182,8 +192,8 @@ impl Intake {
     fn fill_inherited(&mut self, flow: &mut Flow, log: &dyn ShardLog) -> Result<(), LogError> {
         let Some(extent) = &self.extent else { return Ok(()) };
         let end = extent.end;
-        while self.room(flow) >= READ_BATCH {
-            let Some(entries) = self.inherited.read(log, self.sink, end, &self.closed)? else { break };
+        while self.room(flow) >= self.batch {
+            let Some(entries) = self.inherited.read(log, self.sink, end, &self.closed, self.batch)? else { break };
             self.look = true;
             for entry in entries {
                 if let Some(count) = self.in_lanes.get_mut(slot_of(entry.key)) {
@@ -233,7 +243,7 @@ impl Intake {
 
     /// How many more events fit into the window.
     fn room(&self, flow: &Flow) -> usize {
-        flow.room().saturating_sub(self.parked_events)
+        (self.window + flow.room()).saturating_sub(WINDOW + self.parked_events)
     }
 }
 

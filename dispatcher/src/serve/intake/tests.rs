@@ -53,7 +53,16 @@ struct Sink {
 
 impl Sink {
     fn new(id: usize, now: Instant) -> Self {
-        let (flow, intake) = (Flow::new(&config(), now), Intake::new(id));
+        Self::with(Intake::new(id), now)
+    }
+
+    /// One whose window is soon full.
+    fn small(id: usize, now: Instant) -> Self {
+        Self::with(Intake::with(id, 12, 3), now)
+    }
+
+    fn with(intake: Intake, now: Instant) -> Self {
+        let (id, flow) = (intake.sink, Flow::new(&config(), now));
         Self { id, flow, intake, flying: Vec::new(), let_go: 0 }
     }
 
@@ -119,7 +128,7 @@ impl World {
             log: disks.open(&names()),
             disks,
             gates: Gates::default(),
-            sinks: (0..SINKS).map(|id| Sink::new(id, now)).collect(),
+            sinks: (0..SINKS).map(|id| Sink::small(id, now)).collect(),
             now,
             numbers: 0,
             stands: [Stand::Open; SLOTS],
@@ -292,7 +301,7 @@ impl World {
                 *version = self.gates.version;
             }
         }
-        self.sinks = (0..SINKS).map(|id| Sink::new(id, self.now)).collect();
+        self.sinks = (0..SINKS).map(|id| Sink::small(id, self.now)).collect();
         if cut != Cut::All {
             for (sink, expected) in self.expected.iter().enumerate() {
                 self.replays[sink].extend(expected.keys().map(|&key| (key, true)));
