@@ -119,13 +119,11 @@ impl Delivery {
                         Ok(Some(letter)) => burials.push(self.bury(sent, letter)),
                         Err(Ended) => return,
                     }
-                    intake.landed(&sent.entry, &flow);
                 }
                 Some((sent, buried)) = burials.next(), if !burials.is_empty() => {
                     if self.buried(&mut flow, sent, buried).is_err() {
                         return;
                     }
-                    intake.landed(&sent.entry, &flow);
                 }
                 changed = end.changed() => if changed.is_err() { return },
                 changed = self.phase.changed() => if changed.is_err() { return },

@@ -220,20 +220,14 @@ impl Flow {
         }
     }
 
-    /// Sends nothing more of the events for which this holds: those that were not in flight. Nothing of a lane stays, or
-    /// all of it.
-    pub(super) fn let_go(&mut self, goes: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        self.lanes.let_go(goes)
+    /// Sends nothing more of the events for which this holds. Of a lane all have to go, or none.
+    pub(super) fn let_go(&mut self, goes: impl Fn(&Entry) -> bool) {
+        self.lanes.let_go(goes);
     }
 
     /// Attempts under way of events that were let go of.
     pub(super) fn leaving(&self) -> usize {
         self.lanes.leaving()
-    }
-
-    /// Whether `entry`, which was sent, is still to be sent again.
-    pub(super) fn has(&self, entry: &Entry) -> bool {
-        self.lanes.is_next(entry)
     }
 
     /// The event is given up.

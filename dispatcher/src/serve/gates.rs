@@ -9,7 +9,7 @@
 
 use tokio::sync::watch;
 
-use super::log::Extent;
+use super::log::Position;
 use super::slots::{BUCKETS, SlotSet};
 
 /// What the sinks' tasks go by.
@@ -21,14 +21,14 @@ pub(super) struct Gates {
     pub(super) closed: SlotSet,
     /// By slot, the version at which it was closed last. Empty: none ever was.
     closings: Vec<u64>,
-    /// Up to where something is inherited. Nothing: nothing ever was.
-    pub(super) extent: Option<Extent>,
+    /// The end of the inherited log. Nothing: nothing ever was inherited.
+    pub(super) inherited_end: Option<Position>,
 }
 
 impl Gates {
     /// These slots are closed from the start.
-    pub(super) fn new(closed: &SlotSet, extent: Option<Extent>) -> Self {
-        let mut gates = Self { extent, ..Self::default() };
+    pub(super) fn new(closed: &SlotSet, inherited_end: Option<Position>) -> Self {
+        let mut gates = Self { inherited_end, ..Self::default() };
         if !closed.is_empty() {
             gates.close(closed);
         }
@@ -53,10 +53,10 @@ impl Gates {
     }
 
     /// Opens slots.
-    pub(super) fn open(&mut self, slots: &SlotSet, extent: Option<Extent>) {
+    pub(super) fn open(&mut self, slots: &SlotSet, inherited_end: Option<Position>) {
         self.version += 1;
         self.closed = self.closed.without(slots);
-        self.extent = extent;
+        self.inherited_end = inherited_end;
     }
 }
 
@@ -75,8 +75,8 @@ pub(super) struct Hold {
 
 impl Hold {
     /// Gates for so many sinks. These slots are closed from the start.
-    pub(super) fn new(sinks: usize, closed: &SlotSet, extent: Option<Extent>) -> (Self, Vec<Gate>) {
-        let (gates, receiver) = watch::channel(Gates::new(closed, extent));
+    pub(super) fn new(sinks: usize, closed: &SlotSet, inherited_end: Option<Position>) -> (Self, Vec<Gate>) {
+        let (gates, receiver) = watch::channel(Gates::new(closed, inherited_end));
         let (ends, done) = (0..sinks)
             .map(|_| {
                 let (done, answer) = watch::channel(0);
@@ -110,8 +110,8 @@ impl Hold {
         slots.without(&self.gates.borrow().closed).is_empty()
     }
 
-    /// Opens slots, and says up to where something is inherited.
-    pub(super) fn open(&self, slots: &SlotSet, extent: Option<Extent>) {
-        self.gates.send_modify(|gates| gates.open(slots, extent));
+    /// Opens slots, and says where the inherited log ends.
+    pub(super) fn open(&self, slots: &SlotSet, inherited_end: Option<Position>) {
+        self.gates.send_modify(|gates| gates.open(slots, inherited_end));
     }
 }

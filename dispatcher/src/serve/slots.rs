@@ -1,23 +1,21 @@
-//! Some slots, as a set of bits. Pure. May import nothing of this crate.
+//! Some slots, as a set of bits. Pure. May import the crate's `slots`.
 //!
 //! Besides the 1024 slots of keys there is one more bucket here, [`KEYLESS`]: the events without a key. They have no
 //! order, and yet they have to be let go of, and handed over, by a shard that leaves.
 
-/// Slots of keys.
-const SLOTS: usize = 1024;
+use crate::slots;
 
 /// Where events without a key are counted.
-pub(super) const KEYLESS: usize = SLOTS;
+pub(super) const KEYLESS: usize = slots::SLOTS as usize;
 
 /// All buckets.
-pub(super) const BUCKETS: usize = SLOTS + 1;
+pub(super) const BUCKETS: usize = KEYLESS + 1;
 
 const WORDS: usize = BUCKETS.div_ceil(64);
 
 /// The slot of an event by the hash of its key: from 0 to 1023, or [`KEYLESS`].
 pub(super) fn slot_of(key: Option<u64>) -> usize {
-    // The low ten bits: they are as good as the upper. What is on disk was put there by this, so it never changes.
-    key.map_or(KEYLESS, |hash| usize::from(u16::try_from(hash & (SLOTS as u64 - 1)).unwrap_or(0)))
+    key.map_or(KEYLESS, |hash| usize::from(slots::slot_of(hash)))
 }
 
 /// A set of slots, [`KEYLESS`] among them.
@@ -26,6 +24,7 @@ pub(super) struct SlotSet([u64; WORDS]);
 
 impl SlotSet {
     /// Every bucket.
+    #[cfg(test)]
     pub(super) fn all() -> Self {
         (0..BUCKETS).collect()
     }
@@ -83,8 +82,7 @@ mod tests {
     use super::{BUCKETS, KEYLESS, SlotSet, slot_of};
 
     #[test]
-    fn a_slot_is_the_low_ten_bits_of_the_hash_and_what_has_no_key_is_apart() {
-        assert_eq!(slot_of(Some(0xefd0_1f60_ba99_2926)), 294);
+    fn what_has_no_key_is_apart_from_every_slot() {
         assert_eq!((slot_of(Some(u64::MAX)), slot_of(Some(1024)), slot_of(None)), (1023, 0, KEYLESS));
     }
 

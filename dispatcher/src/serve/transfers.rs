@@ -35,7 +35,7 @@ pub(super) struct Transfers {
 impl Transfers {
     /// For these sinks, with what their tasks go by. The slots of `closed` are not delivered until they are opened.
     pub(super) fn new(log: Arc<PairLog>, writer: Writer, sinks: Vec<String>, closed: &SlotSet) -> (Self, Vec<Gate>) {
-        let (hold, gates) = Hold::new(sinks.len(), closed, log.extent());
+        let (hold, gates) = Hold::new(sinks.len(), closed, log.inherited_end());
         (Self { log, writer, sinks, hold }, gates)
     }
 
@@ -55,7 +55,7 @@ impl Transfers {
         let added = self.writer.run(remember, move || log.inherit(&bequests)).await?;
         if !self.hold.are_closed(&added) {
             // Late ones, of a slot that is being delivered.
-            self.hold.open(&SlotSet::default(), self.log.extent());
+            self.hold.open(&SlotSet::default(), self.log.inherited_end());
         }
         Ok(added)
     }
@@ -66,7 +66,7 @@ impl Transfers {
         let log = self.log.clone();
         let closed = self.hold.closed_of(slots);
         self.writer.run(Vec::new(), move || log.order(&closed)).await?;
-        self.hold.open(slots, self.log.extent());
+        self.hold.open(slots, self.log.inherited_end());
         Ok(())
     }
 

@@ -34,12 +34,6 @@ impl Lanes {
     pub(in crate::serve) fn leaving(&self) -> usize {
         self.leaving
     }
-
-    /// Whether `entry` is the next of its lane.
-    pub(in crate::serve) fn is_next(&self, entry: &Entry) -> bool {
-        let lane = self.by_id.get(&self.id(entry));
-        lane.and_then(|lane| lane.events.front()).is_some_and(|first| first.position == entry.position)
-    }
 }
 
 #[cfg(test)]
@@ -75,14 +69,13 @@ mod tests {
                 assert_eq!((gone, lanes.leaving()), (vec![1, 3, 4, 6, 7], 1));
                 assert!(lanes.let_go(|entry| entry.key != Some(2)).is_empty(), "twice is once");
                 assert_eq!((lanes.leaving(), lanes.room()), (1, WINDOW - 4));
-                assert!(lanes.is_next(&sent[0]));
                 if delivered {
                     lanes.delivered(&sent[0]);
                 } else {
                     lanes.failed(&sent[0], Setback::Failed);
                     lanes.wait(&sent[0], now, |_| Duration::ZERO);
                 }
-                assert_eq!((lanes.leaving(), lanes.is_next(&sent[0])), (0, false));
+                assert_eq!(lanes.leaving(), 0);
                 lanes.delivered(&sent[2]);
                 for position in [5, 8] {
                     assert_eq!(next(&mut lanes, now), Some(position));

@@ -49,7 +49,7 @@ use bytes::Bytes;
 
 #[cfg(test)]
 use fjall::FjallLog;
-pub(super) use pair::{Bequest, Extent, Gifts, INHERITED, PairLog, is_inherited};
+pub(super) use pair::{Bequest, Gifts, INHERITED, PairLog};
 use segment::SegmentLog;
 pub use segment::fuzz;
 

@@ -34,7 +34,7 @@ impl Shard {
         let dir = tempfile::tempdir().unwrap();
         let log = Arc::new(PairLog::open(dir.path(), &names(sinks)).unwrap());
         let metrics = Metrics::new(&names(sinks));
-        let (writer, _) = Writer::start(log.clone(), metrics, Duration::from_secs(60)).unwrap();
+        let (writer, _) = Writer::start(log.clone(), metrics, Duration::from_mins(1)).unwrap();
         let (transfers, gates) = Transfers::new(log.clone(), writer.clone(), names(sinks), closed);
         Self { log, writer, transfers, gates, _dir: dir }
     }
@@ -76,29 +76,29 @@ async fn a_claim_takes_over_what_the_giver_still_held_and_a_repeat_changes_nothi
     assert_eq!(gifts.iter().map(|gift| gift.entry.position).collect::<Vec<_>>(), [1, 4, 7]);
 
     // Its sinks are in another order.
-    let claimer = Shard::new(&["b", "a"], &SlotSet::all());
+    let heir = Shard::new(&["b", "a"], &SlotSet::all());
     let bequests: Vec<_> = gifts
         .iter()
         .map(|gift| Bequest {
             origin: gift.origin,
             accepted_at_us: gift.entry.accepted_at_us,
             key: gift.entry.key,
-            skip: claimer.transfers.skip(&names(&["a", "b"]), gift.waiting).unwrap(),
+            skip: heir.transfers.skip(&names(&["a", "b"]), gift.waiting).unwrap(),
             identity: u128::from(gift.entry.position) + 1,
             record: gift.record.clone(),
         })
         .collect();
-    assert_eq!(claimer.transfers.inherit(bequests.clone()).await.unwrap(), claimed);
-    assert!(claimer.transfers.inherit(bequests).await.unwrap().is_empty());
+    assert_eq!(heir.transfers.inherit(bequests.clone()).await.unwrap(), claimed);
+    assert!(heir.transfers.inherit(bequests).await.unwrap().is_empty());
     giver.transfers.moved(gifts.iter().map(|gift| gift.entry).collect()).await.unwrap();
-    assert_eq!((giver.log.stats().unwrap().events, claimer.log.stats().unwrap().events), (6, 3));
-    assert_eq!(claimer.log.stats().unwrap().sinks, [2, 3], "what b had is not for it");
-    claimer.transfers.open(&claimed).await.unwrap();
-    assert_eq!(claimer.transfers.inherited().unwrap(), claimed);
+    assert_eq!((giver.log.stats().unwrap().events, heir.log.stats().unwrap().events), (6, 3));
+    assert_eq!(heir.log.stats().unwrap().sinks, [2, 3], "what b had is not for it");
+    heir.transfers.open(&claimed).await.unwrap();
+    assert_eq!(heir.transfers.inherited().unwrap(), claimed);
 
     // A producer that had no answer sends it again, to its new owner.
-    claimer.writer.append(vec![record(4)]).await.unwrap();
-    assert_eq!(claimer.log.end(), 0, "it is a duplicate");
+    heir.writer.append(vec![record(4)]).await.unwrap();
+    assert_eq!(heir.log.end(), 0, "it is a duplicate");
 }
 
 #[tokio::test]

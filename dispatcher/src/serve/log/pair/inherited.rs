@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::super::{Entry, LogError, NewRecord, Position, ShardLog, SinkId, SinkSet};
 use super::held::{Held, held};
 use super::origin::{Origin, Wrapped, unwrap, wrap};
-use crate::serve::slots::{BUCKETS, KEYLESS, SlotSet, slot_of};
+use crate::serve::slots::{KEYLESS, SlotSet, slot_of};
 
 /// Index entries read at once.
 const READ_BATCH: usize = 512;
@@ -41,28 +41,12 @@ pub(in crate::serve) struct Bequest {
     pub record: Bytes,
 }
 
-/// Up to where the inherited log has something of each slot, by its own positions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::serve) struct Extent {
-    /// The position that its next event will get.
-    pub end: Position,
-    /// By slot: one beyond the last event. 0: there is none.
-    pub slots: Vec<Position>,
-}
-
-impl Default for Extent {
-    fn default() -> Self {
-        Self { end: 0, slots: vec![0; BUCKETS] }
-    }
-}
-
 /// Where one slot's events come from: positions, in order, by epoch and log.
 type Known = BTreeMap<(u64, u64), Vec<Position>>;
 
 /// What is known of the events that are there.
 #[derive(Default)]
 struct Memory {
-    extent: Extent,
     /// Of the slots whose origins have been looked up.
     origins: BTreeMap<usize, Known>,
     /// The origin that came last, of these slots.
@@ -103,21 +87,9 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// Looks through the index of the log for what is there.
-    pub(super) fn new(log: Arc<dyn ShardLog>, sinks: usize) -> Result<Self, LogError> {
-        let inherited = Self { log, sinks, memory: Mutex::default() };
-        let mut extent = Extent { end: inherited.log.end(), ..Extent::default() };
-        inherited.for_each(|Held { entry, .. }| {
-            extend(&mut extent, &entry);
-            Ok(())
-        })?;
-        inherited.memory().extent = extent;
-        Ok(inherited)
-    }
-
-    /// Up to where there is something of each slot.
-    pub(super) fn extent(&self) -> Extent {
-        self.memory().extent.clone()
+    /// What is in this log.
+    pub(super) fn new(log: Arc<dyn ShardLog>, sinks: usize) -> Self {
+        Self { log, sinks, memory: Mutex::default() }
     }
 
     /// The slots of which something is waited for.
@@ -214,15 +186,7 @@ impl Inherited {
         if group.is_empty() {
             return Ok(());
         }
-        let first = self.log.append(group)?;
-        let extent = &mut self.memory().extent;
-        extent.end = self.log.end();
-        for (position, new) in (first..).zip(group) {
-            if let Some(end) = extent.slots.get_mut(slot_of(new.key)) {
-                *end = position + 1;
-            }
-        }
-        Ok(())
+        self.log.append(group).map(|_| ())
     }
 
     /// Reads the origins of the events of these slots, as far as they are not known.
@@ -235,7 +199,7 @@ impl Inherited {
             }
             unknown
         };
-        if unknown.is_empty() || self.memory().extent.end == 0 {
+        if unknown.is_empty() {
             return Ok(());
         }
         self.for_each(|Held { entry, .. }| {
@@ -266,11 +230,5 @@ impl Inherited {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn extend(extent: &mut Extent, entry: &Entry) {
-    if let Some(end) = extent.slots.get_mut(slot_of(entry.key)) {
-        *end = entry.position + 1;
     }
 }

@@ -39,8 +39,8 @@ use super::segment::{self, SegmentLog};
 use super::{Entry, LogError, LogStats, NewRecord, Position, ShardLog, SinkId, Unsettled};
 use crate::serve::slots::{SlotSet, slot_of};
 pub(in crate::serve) use give::Gifts;
+pub(in crate::serve) use inherited::Bequest;
 use inherited::Inherited;
-pub(in crate::serve) use inherited::{Bequest, Extent};
 pub(in crate::serve) use origin::Origin;
 
 /// The position of the first inherited event. Positions of a log are far below it.
@@ -126,11 +126,9 @@ impl PairLog {
         self.sync()
     }
 
-    /// Up to where there is something inherited, by the positions of this log. Nothing if there never was.
-    pub(in crate::serve) fn extent(&self) -> Option<Extent> {
-        let Extent { end, slots } = self.inherited.get()?.extent();
-        let slots = slots.into_iter().map(|end| if end == 0 { 0 } else { end | INHERITED }).collect();
-        Some(Extent { end: end | INHERITED, slots })
+    /// The position that the next inherited event will get. Nothing if nothing ever was inherited.
+    pub(in crate::serve) fn inherited_end(&self) -> Option<Position> {
+        self.inherited.get().map(|inherited| inherited.log.end() | INHERITED)
     }
 
     /// The slots of which something inherited is waited for. Reads the index of the inherited log.
@@ -143,7 +141,7 @@ impl PairLog {
         if let Some(inherited) = self.inherited.get() {
             return Ok(inherited);
         }
-        let opened = Inherited::new((self.open)()?, self.sinks)?;
+        let opened = Inherited::new((self.open)()?, self.sinks);
         // Only the writer gets here, and before it there is no other thread.
         Ok(self.inherited.get_or_init(|| opened))
     }
