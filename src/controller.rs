@@ -19,7 +19,7 @@ use crate::apply::apply;
 use crate::clock;
 use crate::decide::decide;
 use crate::error::Error;
-use crate::fleet::{FleetIntent, FleetMemory, ShardDefaults};
+use crate::fleet::{FleetHistory, FleetIntent, FleetMemory, ShardDefaults};
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Reports, Scope, Sources, kept_claims, observe};
 use crate::render::render;
@@ -50,6 +50,8 @@ struct Memory {
     failures: BTreeMap<Key, u32>,
     /// The latest status we wrote, for the moment until the watch shows it.
     written: BTreeMap<Key, EventDispatcher>,
+    /// What was seen of each fleet over time.
+    histories: BTreeMap<Key, FleetHistory>,
     /// The fleets that were looked at, to be able to speak of one that is gone.
     known: BTreeMap<Key, ObjectReference>,
 }
@@ -121,9 +123,11 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
             return Ok(Action::await_change());
         }
     };
-    let (snapshot, inventory) = observe(&context.sources, &intent);
+    let (mut snapshot, inventory) = observe(&context.sources, &intent);
+    snapshot.history = context.memory().histories.remove(&key).unwrap_or_default();
     let remembered = FleetMemory::of(dispatcher.status.as_ref());
     let plan = decide(&intent, &snapshot, &remembered, now);
+    context.memory().histories.insert(key.clone(), plan.history.clone());
     let applied = apply(&context.client, &inventory, render(&intent, &plan)).await;
     let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };
     context.tell(&key, &dispatcher, &told, now).await?;
@@ -193,6 +197,7 @@ impl Context {
             let mut memory = self.memory();
             memory.failures.remove(key);
             memory.written.remove(key);
+            memory.histories.remove(key);
             memory.known.remove(key)
         };
         self.metrics.fleet_gone(&key.0, &key.1);
