@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::fleet::{FleetHistory, FleetIntent, FleetMemory, ShardDefaults};
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Reports, Scope, Sources, kept_claims, observe};
+use crate::record::Recorder;
 use crate::render::render;
 use crate::report::{Told, Voice, farewell, report};
 
@@ -41,6 +42,7 @@ struct Context {
     metrics: Metrics,
     health: Health,
     memory: Mutex<Memory>,
+    recorder: Recorder,
 }
 
 /// What is kept between reconciles, and can be lost without harm.
@@ -67,6 +69,7 @@ pub(crate) async fn run(
     defaults: ShardDefaults,
     metrics: Metrics,
     health: Health,
+    recorder: Recorder,
 ) {
     let mut tasks = JoinSet::new();
     let (pokes, mut requests) = mpsc::unbounded_channel();
@@ -95,6 +98,7 @@ pub(crate) async fn run(
         metrics,
         health,
         memory: Mutex::default(),
+        recorder,
     });
     let reconciled = |dispatcher, context| Box::pin(reconcile(dispatcher, context));
     let config = Config::default().concurrency(CONCURRENCY);
@@ -132,6 +136,7 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
     let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };
     context.tell(&key, &dispatcher, &told, now).await?;
     context.metrics.fleet_decided(&intent, &snapshot, &plan);
+    context.recorder.record(&intent, &plan, now);
     if !applied.stage.failures.is_empty() {
         return Err(Error::Apply(applied.stage.failures.len()));
     }

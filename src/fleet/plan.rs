@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::bottleneck::{Bottleneck, FleetHistory};
+use super::memory::FleetMemory;
 use super::scaling::ScalingDecision;
 
 /// What is to become of a fleet.
@@ -19,6 +20,15 @@ pub struct FleetPlan {
 }
 
 impl FleetPlan {
+    /// What the next decision must know: the same as the status then says.
+    pub fn memory(&self) -> FleetMemory {
+        let regions = self.regions.iter().filter_map(|region| {
+            let memory = &region.scaling.as_ref()?.memory;
+            memory.wanted.is_some().then(|| (region.name.clone(), memory.clone()))
+        });
+        FleetMemory { regions: regions.collect() }
+    }
+
     /// What limits the region of this name, if the spec has it.
     pub fn bottleneck(&self, region: &str) -> Option<&Bottleneck> {
         self.bottlenecks.iter().find(|bottleneck| bottleneck.region == region)

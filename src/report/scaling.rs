@@ -39,6 +39,7 @@ pub(super) fn state(decision: &ScalingDecision, range: ShardRange) -> Option<Sca
             from: whole(trial.from),
             to: whole(trial.to),
             settled_per_second: i64::try_from(trial.settled).unwrap_or(i64::MAX),
+            steps: whole(trial.steps),
         }),
         hold: memory.hold.map(|hold| HoldStatus { until: Time(hold.until), times: whole(hold.times) }),
         reason: decision.reason.as_str().to_owned(),

@@ -66,8 +66,11 @@ impl Claims {
         let (epoch, lost) = (self.now.epoch(), self.lost());
         let awaited: Vec<Ordinal> = self.awaited().collect();
         if awaited.iter().all(|ordinal| self.sealed.contains(ordinal)) {
+            // A lost shard may still be accepting: what it does under its old epoch counts as older than what we do.
+            let at_risk: BTreeSet<Ordinal> = lost.difference(&self.sealed).copied().collect();
             for slot in self.slots_of(self.me) {
-                self.now.tenures.entry(slot).or_insert_with(|| Tenure { since: epoch, ..Tenure::default() });
+                let begins = || Tenure { since: epoch, at_risk: at_risk.clone(), ..Tenure::default() };
+                self.now.tenures.entry(slot).or_insert_with(begins);
             }
         }
         // A batch that is being stored may be a repeat, and must not come after what it repeats was delivered.
@@ -78,6 +81,7 @@ impl Claims {
             if is_done(&self.me) && awaited.iter().all(is_done) {
                 tenure.deliver = true;
                 tenure.done = done.keys().copied().filter(is_done).collect();
+                tenure.at_risk.retain(|ordinal| !is_done(ordinal));
                 tenure.at_risk.extend(lost.iter().copied().filter(|ordinal| !is_done(ordinal)));
             }
         }

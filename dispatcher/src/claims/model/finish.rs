@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use super::super::{Answer, Input, Ordinal, Source};
+use super::super::{Input, Ordinal, Source};
 use super::node::Out;
 use super::world::{Action, World};
 use crate::slots::owner;
-
-/// Rounds in which everything has to have come to its end. Each event takes one or two.
-const ROUNDS: usize = 400;
 
 impl World {
     /// Whether all is where it should be at the end.
@@ -28,11 +25,14 @@ impl World {
     /// Faults stop, everything arrives, time passes: all has to come to its end.
     pub(super) fn finish(&mut self) -> Result<(), String> {
         self.left = (0, 0, 0);
-        for round in 1..ROUNDS {
+        // An event takes a round to be accepted, one to be delivered, and three for every move.
+        let rounds = 100 + 4 * usize::from(self.setup.events) * self.setup.slots.len();
+        for round in 1..rounds {
             if self.is_complete() {
                 return self.check();
             }
             self.round()?;
+            self.check()?;
             if round % 3 == 0 {
                 let mut out = Out::default();
                 for me in 0..self.setup.shards {
@@ -41,8 +41,12 @@ impl World {
                 self.take(out);
             }
         }
-        let claims: Vec<_> = self.nodes.iter().map(|node| &node.claims).collect();
-        Err(format!("stuck: producers {:?}, shards {claims:#?}", self.producers))
+        let shards = self.nodes.iter().map(|node| {
+            let (epoch, empty) = (node.claims.epoch(), node.claims.is_empty());
+            let (own, inherited) = (node.disk.own().count(), node.disk.inherited().count());
+            format!("epoch {epoch}, empty {empty}, {own} own, {inherited} inherited, gates {:?}", node.gates)
+        });
+        Err(format!("stuck: producers {:?}, shards {:#?}", self.producers, shards.collect::<Vec<_>>()))
     }
 
     /// Everything that can happen happens, once.
@@ -50,26 +54,26 @@ impl World {
         let last = self.setup.tables.len() - 1;
         for me in 0..self.setup.shards {
             if self.nodes[me as usize].claims.epoch() < self.setup.tables[last].epoch {
-                self.apply(Action::Push(me, last))?;
+                self.happen(Action::Push(me, last))?;
             }
-            self.apply(Action::Flush(me))?;
+            self.happen(Action::Flush(me))?;
         }
         while !self.net.is_empty() {
-            self.apply(Action::Arrive(0, false))?;
+            self.happen(Action::Arrive(0, false))?;
         }
         for slot in self.setup.slots.clone() {
             let (next, asked) = self.producers[&slot];
             let mut shards = 0..self.setup.shards;
-            let admits = |me: &Ordinal| matches!(self.nodes[*me as usize].claims.answer(slot, None), Answer::Admit(_));
+            let admits = |me: &Ordinal| self.admits(*me, slot);
             if let Some(me) = shards.find(admits).filter(|_| next < self.setup.events && asked.is_none()) {
-                self.apply(Action::Ask(slot, me))?;
+                self.happen(Action::Ask(slot, me))?;
             }
             for me in 0..self.setup.shards {
                 if self.nodes[me as usize].next(slot).is_some() {
-                    self.apply(Action::Begin(me, slot))?;
+                    self.happen(Action::Begin(me, slot))?;
                 }
                 if self.nodes[me as usize].attempts.contains_key(&slot) {
-                    self.apply(Action::Settle(me, slot))?;
+                    self.happen(Action::Settle(me, slot))?;
                 }
             }
         }

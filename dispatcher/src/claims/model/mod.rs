@@ -1,14 +1,17 @@
 //! The protocol's specification: the machine itself, run against disks, a network and producers that fail.
 //!
 //! - [`explore`] tries every order of everything that can happen, for few shards, tables, events and faults.
-//! - It runs against each of the [`Flaw`]s too: shards that do not keep to the protocol. Each has to be found, or the
-//!   model proves nothing.
+//! - [`random`] draws schedules for many, with links that are cut, shards that stay away and volumes that are lost.
+//! - [`explore`] is run against each of the [`Flaw`]s too: shards that do not keep to the protocol. Each has to be
+//!   found, or the model proves nothing.
 
 mod digest;
 mod disk;
 mod explore;
 mod finish;
 mod node;
+mod promises;
+mod random;
 mod tests;
 mod world;
 

@@ -43,6 +43,8 @@ pub(super) struct Node {
     batches: BTreeMap<Ordinal, Arc<Vec<Record>>>,
     /// The epoch under which it said that it is empty.
     pub(super) empty: Epoch,
+    /// Slots whose order was at risk at any time.
+    pub(super) risky: Slots,
 }
 
 impl Node {
@@ -56,12 +58,13 @@ impl Node {
             flaw,
             all,
             batch_size,
-            incarnation: 0,
+            incarnation: log << 16,
             gates: BTreeMap::new(),
             attempts: BTreeMap::new(),
             stopping: None,
             batches: BTreeMap::new(),
             empty: 0,
+            risky: Slots::new(),
         };
         node.restart(&mut Out::default());
         node
@@ -106,6 +109,7 @@ impl Node {
                 queue.extend(effects.into_iter().map(|effect| (effect, Arc::clone(&beside))));
             }
         }
+        self.risky.extend(self.claims.at_risk());
     }
 
     /// Does one thing, and says what the machine has to be told at once, with the records beside it.

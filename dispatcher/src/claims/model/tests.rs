@@ -3,7 +3,8 @@
 
 use super::Flaw;
 use super::explore::explore;
-use super::world::{Setup, table};
+use super::random::{Weather, run};
+use super::world::{Action, Setup, World, table};
 
 /// A world with these counts of shards under epochs 1, 2 and so on. Slot 0 moves from shard 0 to 2 and back when they
 /// are 2, 3, 2; slot 4 from 0 to 1 and 2, when they are 1, 2 and 3; slot 5 stays at 0, whatever they are.
@@ -126,4 +127,63 @@ fn being_done_only_until_the_next_power_cut_is_found() {
 #[test]
 fn storing_a_repeated_transfer_twice_is_found() {
     is_found(Flaw::StoresTwice, Setup { repeats: 1, ..setup(&[1, 2], &[4], 2) }, "repeated");
+}
+
+/// Drawn schedules: `CLAIM_SEEDS=10000` for more than every build runs, `CLAIM_SEED=17` for one.
+fn schedules(name: &str, weather: Weather) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let seeds = match number("CLAIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("CLAIM_SEEDS").unwrap_or(4),
+    };
+    let (count, mut sums) = (seeds.end - seeds.start, [0; 6]);
+    for seed in seeds {
+        let counts = run(seed, weather).unwrap_or_else(|broken| panic!("{name}, CLAIM_SEED={seed}: {broken}"));
+        let all = [counts.delivered, counts.crashes, counts.lost_shards, counts.risky, counts.wipes, counts.gone];
+        sums.iter_mut().zip(all).for_each(|(sum, count)| *sum += count);
+    }
+    let [delivered, crashes, lost, risky, wipes, gone] = sums;
+    println!(
+        "{name}: {count} seeds, {delivered} events delivered, {crashes} crashes, {lost} times declared lost, {risky} \
+         slots at risk, {wipes} volumes lost and {gone} events with them"
+    );
+}
+
+const LARGE: Weather =
+    Weather { slots: 64, shards: 5, tables: 8, events: 12, steps: 6000, losses: false, wipes: false, flaw: Flaw::None };
+
+#[test]
+fn drawn_schedules_keep_every_promise() {
+    schedules("64 slots, 5 shards, 8 tables", LARGE);
+}
+
+#[test]
+fn drawn_schedules_lose_nothing_when_shards_are_declared_lost_and_come_back() {
+    schedules("with shards declared lost", Weather { losses: true, ..LARGE });
+}
+
+#[test]
+fn drawn_schedules_lose_only_what_was_on_a_lost_volume() {
+    schedules("with volumes lost", Weather { wipes: true, ..LARGE });
+    schedules("with shards and volumes lost", Weather { losses: true, wipes: true, ..LARGE });
+}
+
+#[test]
+fn of_two_tables_with_one_epoch_neither_makes_two_shards_accept_a_slot() {
+    let mut setup = setup(&[1, 2, 2], &[4], 2);
+    setup.tables.insert(2, table(2, 1, 2, Vec::new()));
+    let mut world = World::new(setup);
+    // Under one of them shard 1 has the slot, under the other shard 0 keeps it.
+    for action in [Action::Push(1, 1), Action::Push(0, 2), Action::Flush(0), Action::Flush(1)] {
+        world.apply(action).unwrap();
+    }
+    while !world.net.is_empty() {
+        world.apply(Action::Arrive(0, false)).unwrap();
+        world.apply(Action::Flush(0)).unwrap();
+        world.apply(Action::Flush(1)).unwrap();
+    }
+    assert!(world.admits(0, 4) && !world.admits(1, 4));
+    assert!(world.counts.conflicts > 0, "somebody has to say so");
+    world.finish().unwrap();
+    assert!(world.admits(1, 4));
 }

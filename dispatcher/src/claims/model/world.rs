@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use signalbox_contract::{Peer, RoutingTable};
 
-use super::super::{Answer, Durable, Input, Message, Ordinal, Slot, Slots, Tenure};
+use super::super::{Durable, Input, Message, Ordinal, Slot, Slots, Tenure};
 use super::node::{Node, Out, Packet};
 use super::{Event, Flaw};
 
@@ -68,6 +68,28 @@ pub(super) struct World {
     pub(super) delivered: BTreeMap<Slot, BTreeSet<Event>>,
     /// Crashes, losses, repeats that may still happen.
     pub(super) left: (u8, u8, u8),
+    /// Shards that are down.
+    pub(super) down: BTreeSet<Ordinal>,
+    /// Events that were on a volume that was lost, and nowhere else.
+    pub(super) gone: BTreeSet<(Slot, Event)>,
+    pub(super) counts: Counts,
+    /// Whether states are told apart.
+    pub(super) digested: bool,
+}
+
+/// What happened in a world, beside what must.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub(super) crashes: u64,
+    pub(super) wipes: u64,
+    /// Acknowledged events that were lost with a volume.
+    pub(super) gone: u64,
+    pub(super) lost_shards: u64,
+    /// Slots whose order was at risk.
+    pub(super) risky: u64,
+    pub(super) delivered: u64,
+    /// How often two tables of one epoch were noticed.
+    pub(super) conflicts: u32,
 }
 
 impl Hash for World {
@@ -89,7 +111,7 @@ impl World {
             let tenure = Tenure { since: 1, deliver: true, done, at_risk: BTreeSet::new() };
             let tenures = mine.map(|&slot| (slot, tenure.clone())).collect();
             let durable = Durable { table: Some(Arc::clone(first)), tenures };
-            Arc::new(Node::new(ordinal, u64::from(ordinal), Arc::clone(&all), setup.batch, setup.flaw, durable))
+            Arc::new(Node::new(ordinal, u64::from(ordinal) + 1, Arc::clone(&all), setup.batch, setup.flaw, durable))
         });
         let mut world = Self {
             nodes: nodes.collect(),
@@ -99,6 +121,10 @@ impl World {
             delivered: setup.slots.iter().map(|&slot| (slot, BTreeSet::new())).collect(),
             left: (setup.crashes, setup.losses, setup.repeats),
             setup,
+            down: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            counts: Counts::default(),
+            digested: true,
         };
         // The beginning is a region at rest.
         let steps = |action: &Action| matches!(action, Action::Flush(_) | Action::Arrive(_, false));
@@ -112,6 +138,9 @@ impl World {
     }
 
     fn changed(&mut self, me: Ordinal) {
+        if !self.digested {
+            return;
+        }
         let mut digest = super::digest::Digest::default();
         self.nodes[me as usize].hash(&mut digest);
         self.digests[me as usize] = digest.value();
@@ -131,8 +160,7 @@ impl World {
                 actions.push(Action::Flush(me));
             }
             for (&slot, &(next, asked)) in &self.producers {
-                let admits = matches!(node.claims.answer(slot, None), Answer::Admit(_));
-                if admits && next < self.setup.events && asked.is_none() {
+                if self.admits(me, slot) && next < self.setup.events && asked.is_none() {
                     actions.push(Action::Ask(slot, me));
                 }
             }
@@ -161,8 +189,14 @@ impl World {
         actions
     }
 
-    /// Lets it happen. The error says which promise was broken.
+    /// Lets it happen, and looks at everything. The error says which promise was broken.
     pub(super) fn apply(&mut self, action: Action) -> Result<(), String> {
+        self.happen(action)?;
+        self.check()
+    }
+
+    /// Lets it happen.
+    pub(super) fn happen(&mut self, action: Action) -> Result<(), String> {
         let mut out = Out::default();
         let nothing = Arc::default();
         let touched = match action {
@@ -229,7 +263,7 @@ impl World {
         if let Some(me) = touched {
             self.changed(me);
         }
-        self.check()
+        Ok(())
     }
 
     /// Takes away messages that no shard will ever do anything about, so that worlds that differ in them only are one.
@@ -260,48 +294,12 @@ impl World {
 
     pub(super) fn take(&mut self, out: Out) {
         self.net.extend(out.sent);
+        self.counts.conflicts += out.conflicts;
         for (slot, event) in out.acknowledged {
             let producer = self.producers.get_mut(&slot).unwrap();
             if producer.0 == event && producer.1.is_some() {
                 *producer = (event + 1, None);
             }
         }
-    }
-
-    pub(super) fn settle(&mut self, me: Ordinal, slot: Slot, out: &mut Out) -> Result<(), String> {
-        let Some(record) = self.node(me).settle(slot, out) else { return Ok(()) };
-        let event = record.event;
-        let delivered = &self.delivered[&slot];
-        if let Some(missing) = (0..event).find(|earlier| !delivered.contains(earlier)) {
-            return Err(format!("reordered: shard {me} delivers event {event} of slot {slot} before {missing}"));
-        }
-        // After an event that comes again, all later ones come again: a sink that keeps the last value ends right.
-        let later = delivered.range(event + 1..).find(|&&later| !self.holds(slot, later));
-        if let Some(later) = later {
-            return Err(format!(
-                "repeated: shard {me} delivers event {event} of slot {slot} again after {later} for good"
-            ));
-        }
-        self.delivered.get_mut(&slot).unwrap().insert(event);
-        Ok(())
-    }
-
-    pub(super) fn holds(&self, slot: Slot, event: Event) -> bool {
-        self.nodes.iter().any(|node| node.disk.holds(slot, event))
-    }
-
-    /// What must hold at every moment.
-    pub(super) fn check(&self) -> Result<(), String> {
-        for (&slot, &(next, _)) in &self.producers {
-            let admits = |node: &&Arc<Node>| matches!(node.claims.answer(slot, None), Answer::Admit(_));
-            if self.nodes.iter().filter(admits).count() > 1 {
-                return Err(format!("slot {slot} is accepted by two shards at once"));
-            }
-            let delivered = &self.delivered[&slot];
-            if let Some(event) = (0..next).find(|event| !delivered.contains(event) && !self.holds(slot, *event)) {
-                return Err(format!("lost: event {event} of slot {slot} was acknowledged and is nowhere"));
-            }
-        }
-        Ok(())
     }
 }
