@@ -42,7 +42,7 @@ const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("output", &[]),
     ("server", &["random"]),
-    ("serve", &["event", "server", "random", "output"]),
+    ("serve", &["event", "server", "random", "output", "slots"]),
     ("sink", &["event", "server", "random", "output"]),
     ("load", &["random", "output"]),
     ("dead_letters_command", &["output"]),

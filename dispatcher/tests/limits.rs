@@ -6,7 +6,8 @@
 //! ```
 //!
 //! takes a minute and a half, and writes `src/decide/bottleneck/tests/recorded/*.json`: one report a line, two seconds
-//! apart. Two processors and no other work are best. Each run checks that the limit was really there.
+//! apart. Each run checks that the limit was really there, which takes a machine that is not busy with other things:
+//! the one of processors most of all.
 #![allow(
     clippy::expect_used,
     clippy::panic,

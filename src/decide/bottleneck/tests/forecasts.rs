@@ -191,7 +191,7 @@ fn silence_is_not_known_and_no_zero() {
         match second {
             300..600 => assert_eq!(told.forecast, Known::Is(None)),
             700.. => {
-                assert_eq!((told.forecast, told.limit, told.message), (Known::Unknown, Known::Unknown, String::new()))
+                assert_eq!((told.forecast, told.limit, told.message), (Known::Unknown, Known::Unknown, String::new()));
             }
             _ => {}
         }

@@ -9,5 +9,6 @@
 mod forecasts;
 mod matrix;
 mod readings;
+mod recorded;
 mod support;
 mod world;

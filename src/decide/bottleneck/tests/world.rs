@@ -136,7 +136,7 @@ impl Region {
                 shard.attempt_seconds += attempt;
                 (shard.held, shard.limit) = (1.0, (shard.limit / 2.0).floor().max(1.0));
             }
-            sent.iter_mut().for_each(|sent| *sent *= takes);
+            sent = sent.map(|sent| sent * takes);
             let gone = sent[0] + sent[1];
             self.tokens = (self.tokens - gone).max(0.0);
             (shard.hot, shard.cold) = (shard.hot - sent[0], shard.cold - sent[1]);
