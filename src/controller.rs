@@ -19,9 +19,10 @@ use crate::apply::apply;
 use crate::clock;
 use crate::decide::decide;
 use crate::error::Error;
-use crate::fleet::{FleetIntent, FleetMemory, ShardDefaults};
+use crate::fleet::{FleetHistory, FleetIntent, FleetMemory, ShardDefaults};
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Reports, Scope, Sources, kept_claims, observe};
+use crate::record::Recorder;
 use crate::render::render;
 use crate::report::{Told, Voice, farewell, report};
 
@@ -41,6 +42,7 @@ struct Context {
     metrics: Metrics,
     health: Health,
     memory: Mutex<Memory>,
+    recorder: Recorder,
 }
 
 /// What is kept between reconciles, and can be lost without harm.
@@ -50,6 +52,8 @@ struct Memory {
     failures: BTreeMap<Key, u32>,
     /// The latest status we wrote, for the moment until the watch shows it.
     written: BTreeMap<Key, EventDispatcher>,
+    /// What was seen of each fleet over time.
+    histories: BTreeMap<Key, FleetHistory>,
     /// The fleets that were looked at, to be able to speak of one that is gone.
     known: BTreeMap<Key, ObjectReference>,
 }
@@ -65,6 +69,7 @@ pub(crate) async fn run(
     defaults: ShardDefaults,
     metrics: Metrics,
     health: Health,
+    recorder: Recorder,
 ) {
     let mut tasks = JoinSet::new();
     let (pokes, mut requests) = mpsc::unbounded_channel();
@@ -93,6 +98,7 @@ pub(crate) async fn run(
         metrics,
         health,
         memory: Mutex::default(),
+        recorder,
     });
     let reconciled = |dispatcher, context| Box::pin(reconcile(dispatcher, context));
     let config = Config::default().concurrency(CONCURRENCY);
@@ -121,13 +127,16 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
             return Ok(Action::await_change());
         }
     };
-    let (snapshot, inventory) = observe(&context.sources, &intent);
+    let (mut snapshot, inventory) = observe(&context.sources, &intent);
+    snapshot.history = context.memory().histories.remove(&key).unwrap_or_default();
     let remembered = FleetMemory::of(dispatcher.status.as_ref());
     let plan = decide(&intent, &snapshot, &remembered, now);
+    context.memory().histories.insert(key.clone(), plan.history.clone());
     let applied = apply(&context.client, &inventory, render(&intent, &plan)).await;
     let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };
     context.tell(&key, &dispatcher, &told, now).await?;
     context.metrics.fleet_decided(&intent, &snapshot, &plan);
+    context.recorder.record(&intent, &plan, now);
     if !applied.stage.failures.is_empty() {
         return Err(Error::Apply(applied.stage.failures.len()));
     }
@@ -193,6 +202,7 @@ impl Context {
             let mut memory = self.memory();
             memory.failures.remove(key);
             memory.written.remove(key);
+            memory.histories.remove(key);
             memory.known.remove(key)
         };
         self.metrics.fleet_gone(&key.0, &key.1);

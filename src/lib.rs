@@ -18,12 +18,14 @@
 //! | `render` | pure, infallible | `api`, `fleet`, `manifests` |
 //! | `apply` | writes objects | `api`, `fleet::names`, `manifests` |
 //! | `report` | writes status and events | `api`, `fleet`, `manifests` |
+//! | `simulate` | pure: a model of a fleet, for `decide` to decide about | `api`, `fleet`, `decide` |
 //!
 //! Each room has one door: a public function of the room's name. `tidy.rs` reads the sources and fails on an
 //! import that this table does not allow.
 
 pub mod api;
 pub mod fleet;
+pub mod simulate;
 
 mod admin;
 mod apply;
@@ -35,6 +37,7 @@ mod lease;
 mod manifests;
 mod metrics;
 mod observe;
+mod record;
 mod render;
 mod report;
 mod run;

@@ -1,4 +1,4 @@
-//! The `signalbox` command: `run` is the operator, `crd` prints what it watches.
+//! The `signalbox` command: `run` is the operator, `crd` prints what it watches, `simulate` shows what it would decide.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -23,6 +23,8 @@ enum Command {
     Run(Box<Run>),
     /// Print the CustomResourceDefinition, as YAML.
     Crd,
+    /// Show what the autoscaler would do with a load. Changes nothing, and needs no cluster.
+    Simulate(Box<signalbox::simulate::Simulate>),
 }
 
 #[derive(clap::Args)]
@@ -55,6 +57,13 @@ struct Run {
     /// Who this replica is; must differ between replicas.
     #[arg(long, env = "POD_NAME", value_name = "NAME", default_value_t = format!("signalbox-{}", std::process::id()))]
     identity: String,
+    /// Write down what is observed of regions whose size follows their load, for `signalbox simulate --load FILE`: one
+    /// JSON object a line, every five seconds and region.
+    #[arg(long, value_name = "FILE")]
+    record: Option<std::path::PathBuf>,
+    /// Most MiB that this takes, in FILE and FILE.old together.
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    record_limit: u64,
 }
 
 #[tokio::main]
@@ -75,6 +84,10 @@ async fn execute(command: Command) -> anyhow::Result<()> {
             let yaml = serde_yaml::to_string(&signalbox::api::crd())?;
             std::io::stdout().write_all(yaml.as_bytes()).context("cannot print the CRD")
         }
+        Command::Simulate(simulate) => {
+            let text = simulate.run()?;
+            std::io::stdout().write_all(text.as_bytes()).context("cannot print the timeline")
+        }
         Command::Run(run) => {
             let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
             tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).init();
@@ -88,6 +101,8 @@ async fn execute(command: Command) -> anyhow::Result<()> {
                 lease_name: run.lease_name,
                 namespace: run.namespace,
                 identity: run.identity,
+                record: run.record,
+                record_limit: run.record_limit << 20,
             })
             .await
         }

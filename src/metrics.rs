@@ -7,6 +7,8 @@
 //! | `signalbox_operator_watch_failures_total{kind}` | watches that broke and were begun again |
 //! | `signalbox_operator_reports_refused_total{why}` | shards' reports that were not taken: `late`, `old`, `old_incarnation`, `absurd`, `malformed`, `foreign` |
 //! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
+//! | `signalbox_region_shards_wanted`, `_arrival_per_second`, `_settled_per_second`, `_shard_capacity_per_second` `{namespace,fleet,region}` | what the autoscaler goes by, of a region whose size follows its load |
+//! | `signalbox_region_scaling_reason{namespace,fleet,region,reason}` | 1 for the reason of its size |
 //! | `signalbox_region_reason{namespace,fleet,region,reason}` | 1 for the reason that the status gives |
 //!
 //! What is not known has no sample: a backlog that no shard reported is absent, not 0.
@@ -21,7 +23,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot};
+use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot, ScalingDecision, ScalingNumbers};
 
 /// The operator's metrics. Clones share their values.
 #[derive(Clone)]
@@ -45,6 +47,11 @@ struct Regions {
     share: Family<RegionLabels, Gauge<u64, AtomicU64>>,
     backlog: Family<RegionLabels, Gauge<u64, AtomicU64>>,
     reason: Family<ReasonLabels, Gauge<u64, AtomicU64>>,
+    wanted: Family<RegionLabels, Gauge<u64, AtomicU64>>,
+    arrival: Family<RegionLabels, Gauge<u64, AtomicU64>>,
+    settled: Family<RegionLabels, Gauge<u64, AtomicU64>>,
+    capacity: Family<RegionLabels, Gauge<u64, AtomicU64>>,
+    scaling_reason: Family<ReasonLabels, Gauge<u64, AtomicU64>>,
 }
 
 /// One region of one fleet, as of its last reconcile.
@@ -54,6 +61,15 @@ struct Sample {
     desired: u64,
     share: u64,
     backlog: Option<u64>,
+    reason: &'static str,
+    /// Of a region whose size follows its load.
+    scaling: Option<ScalingSample>,
+}
+
+/// What the autoscaler goes by.
+struct ScalingSample {
+    wanted: u64,
+    numbers: ScalingNumbers,
     reason: &'static str,
 }
 
@@ -108,6 +124,15 @@ impl Metrics {
             regions.backlog.clone(),
         );
         region.register("reason", "1 for the reason that the status gives", regions.reason.clone());
+        region.register("shards_wanted", "Shards that the load asks for", regions.wanted.clone());
+        region.register("arrival_per_second", "Events that arrive, as the autoscaler sees it", regions.arrival.clone());
+        region.register("settled_per_second", "Events that are settled, as it sees it", regions.settled.clone());
+        region.register(
+            "shard_capacity_per_second",
+            "Events that one shard can settle, as far as it has learned",
+            regions.capacity.clone(),
+        );
+        region.register("scaling_reason", "1 for the reason of the region's size", regions.scaling_reason.clone());
         Self {
             registry: Arc::new(registry),
             leader,
@@ -150,6 +175,7 @@ impl Metrics {
                 share: region.share_percent.into(),
                 backlog: reports.map(|report| Some(report?.shard.backlog_events)).sum(),
                 reason: region.reason.as_str(),
+                scaling: region.scaling.as_ref().and_then(ScalingSample::of),
             }
         });
         let samples = samples.collect();
@@ -169,7 +195,8 @@ impl Metrics {
     pub(crate) fn encode(&self) -> Result<String, std::fmt::Error> {
         // Held until the end, so that two scrapes do not empty the families under each other.
         let fleets = self.fleets();
-        let Regions { ready, desired, share, backlog, reason } = &self.regions;
+        let Regions { ready, desired, share, backlog, reason, .. } = &self.regions;
+        self.regions.forget_scaling();
         ready.clear();
         desired.clear();
         share.clear();
@@ -184,6 +211,7 @@ impl Metrics {
                 backlog.get_or_create(&sample.labels).set(events);
             }
             reason.get_or_create(&ReasonLabels { namespace, fleet, region, reason: sample.reason }).set(1);
+            self.regions.show_scaling(sample);
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -193,6 +221,37 @@ impl Metrics {
     fn fleets(&self) -> std::sync::MutexGuard<'_, Fleets> {
         // A panic elsewhere leaves a map of whole entries behind.
         self.fleets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ScalingSample {
+    fn of(decision: &ScalingDecision) -> Option<Self> {
+        let wanted = decision.memory.wanted?;
+        Some(Self { wanted: wanted.into(), numbers: decision.numbers, reason: decision.reason.as_str() })
+    }
+}
+
+impl Regions {
+    fn forget_scaling(&self) {
+        for family in [&self.wanted, &self.arrival, &self.settled, &self.capacity] {
+            family.clear();
+        }
+        self.scaling_reason.clear();
+    }
+
+    fn show_scaling(&self, sample: &Sample) {
+        let Some(ScalingSample { wanted, numbers, reason }) = &sample.scaling else { return };
+        self.wanted.get_or_create(&sample.labels).set(*wanted);
+        // What no shard told is not 0.
+        if numbers.known > 0 {
+            self.arrival.get_or_create(&sample.labels).set(numbers.arrival);
+            self.settled.get_or_create(&sample.labels).set(numbers.settled);
+        }
+        if let Some(capacity) = numbers.capacity {
+            self.capacity.get_or_create(&sample.labels).set(capacity);
+        }
+        let RegionLabels { namespace, fleet, region } = sample.labels.clone();
+        self.scaling_reason.get_or_create(&ReasonLabels { namespace, fleet, region, reason }).set(1);
     }
 }
 

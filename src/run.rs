@@ -1,6 +1,7 @@
 //! One replica of the operator, from its start to its end: waits to lead, leads, gives up.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,6 +17,7 @@ use crate::fleet::ShardDefaults;
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
 use crate::observe::Scope;
+use crate::record::Recorder;
 
 /// The API server is in the same cluster; one that takes longer to connect to is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,6 +43,10 @@ pub struct Settings {
     pub namespace: Option<String>,
     /// Who this replica is; distinct among replicas.
     pub identity: String,
+    /// Where to write down what is observed; `None` for nowhere.
+    pub record: Option<PathBuf>,
+    /// Most bytes that this takes.
+    pub record_limit: u64,
 }
 
 /// Runs one replica until SIGTERM or SIGINT, or until it loses its leadership, which is an error.
@@ -52,6 +58,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let namespace = settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).context("cannot make a client for the cluster")?;
 
+    let recorder = match &settings.record {
+        Some(path) => Recorder::open(path, settings.record_limit)
+            .with_context(|| format!("cannot write to {}; choose another --record", path.display()))?,
+        None => Recorder::default(),
+    };
     let metrics = Metrics::new();
     let health = Health::new(metrics.clone());
     let listener = TcpListener::bind(settings.admin_listen)
@@ -93,6 +104,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             defaults.clone(),
             metrics.clone(),
             health.clone(),
+            recorder.clone(),
         ));
     }
     tokio::select! {

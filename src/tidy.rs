@@ -17,14 +17,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("render", &["api", "fleet", "manifests"]),
     ("apply", &["api", "fleet::names", "manifests"]),
     ("report", &["api", "fleet", "manifests"]),
+    ("simulate", &["api", "fleet", "decide"]),
+    ("record", &["fleet"]),
     ("error", &["report"]),
     ("lease", &["clock"]),
     ("admin", &["metrics", "observe"]),
     (
         "controller",
-        &["admin", "api", "apply", "clock", "decide", "error", "fleet", "metrics", "observe", "render", "report"],
+        &[
+            "admin", "api", "apply", "clock", "decide", "error", "fleet", "metrics", "observe", "record", "render",
+            "report",
+        ],
     ),
-    ("run", &["admin", "controller", "fleet", "lease", "metrics", "observe"]),
+    ("run", &["admin", "controller", "fleet", "lease", "metrics", "observe", "record"]),
     ("main", &[]),
     ("lib", &[]),
 ];
@@ -32,10 +37,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// The same for the dispatcher: `serve`, `sink` and `load` meet over HTTP only.
 const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
     ("event", &[]),
+    ("slots", &[]),
+    ("claims", &["slots"]),
     ("random", &[]),
     ("output", &[]),
     ("server", &["random"]),
-    ("serve", &["event", "server", "random", "output"]),
+    ("serve", &["event", "server", "random", "output", "slots"]),
     ("sink", &["event", "server", "random", "output"]),
     ("load", &["random", "output"]),
     ("dead_letters_command", &["output"]),
@@ -61,6 +68,7 @@ const FORBIDDEN: &[(&str, &[&str], &str)] = &[
     ("fleet", &["async ", "tokio", "kube::", "k8s_openapi", "tracing", "::now()", "HashMap"], "a leaf of plain data"),
     ("manifests", &["async ", "tokio", "Client"], "a leaf"),
     ("decide", &["async ", "tokio", "kube::", "k8s_openapi", "tracing", "::now()", "HashMap", "HashSet"], "pure"),
+    ("simulate", &["async ", "tokio", "kube::", "tracing", "::now()", "HashMap", "HashSet"], "pure"),
     ("render", &["async ", "tokio", "Client", "tracing", "::now()", "Result<", "HashMap"], "pure and infallible"),
     ("observe", &[".patch(", ".create(", ".replace(", ".delete(", "PatchParams", "PostParams"], "reads only"),
     ("apply", &["Timestamp::now", "Instant::now"], "clock.rs reads the time"),
@@ -120,7 +128,8 @@ fn read(root: &Path, path: &Path) -> Source {
         room: first.trim_end_matches(".rs").to_owned(),
         code,
         first_line: text.lines().next().unwrap_or_default().to_owned(),
-        test: ["tests", "laws", "fixtures", "tidy", "conformance", "memory"].contains(&name.as_str()),
+        test: relative.components().any(|part| part.as_os_str() == "tests")
+            || ["tests", "laws", "fixtures", "tidy", "conformance", "memory"].contains(&name.as_str()),
     }
 }
 

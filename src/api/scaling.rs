@@ -67,7 +67,7 @@ pub struct WindowStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrialStatus {
-    /// When it was decided.
+    /// When it was decided last.
     pub at: Time,
     /// Shards before.
     pub from: i32,
@@ -75,6 +75,8 @@ pub struct TrialStatus {
     pub to: i32,
     /// Events per second that the region settled before, to two digits.
     pub settled_per_second: i64,
+    /// How often the size grew since then.
+    pub steps: i32,
 }
 
 /// Growth was of no use, and is not tried again for a while.

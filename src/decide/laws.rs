@@ -43,7 +43,7 @@ fn any_rates() -> impl Strategy<Value = Rates> {
     let rates = (any_rate(), any_rate(), any_rate(), any_rate());
     (rates, share(), share(), 0..700u64).prop_map(|((accepted, settled, refused, receive_refused), cpu, disk, over)| {
         let (over, cpu, sinks) = (Duration::from_secs(over), Some(cpu), BTreeMap::new());
-        Rates { over, accepted, settled, refused, receive_refused, cpu, disk, sinks }
+        Rates { over, accepted, settled, refused, receive_refused, cpu, disk, sinks, ..Rates::default() }
     })
 }
 
@@ -64,7 +64,7 @@ fn any_memory() -> impl Strategy<Value = RegionMemory> {
             wanted,
             capacity: capacity.map(|(per_second, samples, seen_at)| Capacity { per_second, samples, seen_at }),
             window,
-            trial: trial.map(|(at, from, more, settled)| Trial { at, from, to: from + more, settled }),
+            trial: trial.map(|(at, from, more, settled)| Trial { at, from, to: from + more, settled, steps: 1 }),
             hold: hold.map(|(until, times)| Hold { until, times }),
         }
     })
@@ -73,15 +73,6 @@ fn any_memory() -> impl Strategy<Value = RegionMemory> {
 fn any_fleet_memory() -> impl Strategy<Value = FleetMemory> {
     let region = proptest::sample::select(&REGIONS[..]).prop_map(str::to_owned);
     proptest::collection::btree_map(region, any_memory(), 0..=3).prop_map(|regions| FleetMemory { regions })
-}
-
-/// What the next decision would find.
-fn remembered(plan: &FleetPlan) -> FleetMemory {
-    let regions = plan.regions.iter().filter_map(|region| {
-        let memory = region.scaling.as_ref()?.memory.clone();
-        memory.wanted.is_some().then(|| (region.name.clone(), memory))
-    });
-    FleetMemory { regions: regions.collect() }
 }
 
 fn any_shard() -> impl Strategy<Value = ShardSnapshot> {
@@ -113,7 +104,8 @@ fn any_region() -> impl Strategy<Value = RegionSnapshot> {
 
 fn any_snapshot() -> impl Strategy<Value = FleetSnapshot> {
     let region = proptest::sample::select(&REGIONS[..]).prop_map(str::to_owned);
-    proptest::collection::btree_map(region, any_region(), 0..=3).prop_map(|regions| FleetSnapshot { regions })
+    proptest::collection::btree_map(region, any_region(), 0..=3)
+        .prop_map(|regions| FleetSnapshot { regions, ..FleetSnapshot::default() })
 }
 
 fn any_intent() -> impl Strategy<Value = FleetIntent> {
@@ -263,11 +255,11 @@ proptest! {
         intent in any_intent(), snapshot in any_snapshot(), memory in any_fleet_memory(),
     ) {
         let first = decide(&intent, &snapshot, &memory, fixtures::now());
-        let second = decide(&intent, &snapshot, &remembered(&first), fixtures::now());
+        let second = decide(&intent, &snapshot, &first.memory(), fixtures::now());
         let sizes = |plan: &FleetPlan| plan.regions.iter().map(|region| region.wanted).collect::<Vec<_>>();
         prop_assert_eq!(sizes(&first), sizes(&second));
-        let third = decide(&intent, &snapshot, &remembered(&second), fixtures::now());
-        prop_assert_eq!(remembered(&second), remembered(&third));
+        let third = decide(&intent, &snapshot, &second.memory(), fixtures::now());
+        prop_assert_eq!(second.memory(), third.memory());
     }
 
     #[test]
@@ -288,7 +280,8 @@ proptest! {
                     over: Duration::from_secs(10), accepted, settled: 5.0, ..Rates::default()
                 });
             }
-            let snapshot = FleetSnapshot { regions: BTreeMap::from([("eu-west".to_owned(), seen)]) };
+            let regions = BTreeMap::from([("eu-west".to_owned(), seen)]);
+            let snapshot = FleetSnapshot { regions, ..FleetSnapshot::default() };
             decide(&intent, &snapshot, &memory, fixtures::now()).regions[0].wanted
         };
         prop_assert!(size(accepted + more, backlog) >= size(accepted, backlog));

@@ -36,7 +36,7 @@ fn a_settled_fleet_serves_by_weight() {
         assert_eq!((region.share_percent, region.ready, region.replicas), (50, 2, 2));
         assert_eq!(region.message, "2 shards ready");
     }
-    assert_eq!(plan.recheck_after, RECHECK);
+    assert_eq!(plan.recheck_after, Duration::from_secs(5), "what limits it is not known yet");
 }
 
 #[test]
@@ -245,4 +245,41 @@ fn a_rollout_is_told_by_how_far_it_has_come() {
     let region = &decided(&fixtures::intent(), &snapshot).regions[0];
     assert_eq!((region.reason, region.settled), (RegionReason::RollingOut, false));
     assert_eq!(region.message, "1 of 2 shards ready, 1 of 2 run the new spec; see StatefulSet orders-eu-west");
+}
+
+/// How long it takes, of 1000 fleets with three regions of four shards each, whose sizes follow their load. In a release
+/// build: `cargo test --release -p signalbox --lib a_thousand_fleets -- --nocapture`. The bound here is for a debug build
+/// on a machine that does other things too.
+#[test]
+fn a_thousand_fleets_are_decided_about_in_no_time() {
+    let rates =
+        crate::fleet::Rates { over: Duration::from_secs(5), accepted: 60.0, settled: 60.0, ..Default::default() };
+    let fleets: Vec<_> = (0..1_000_u64)
+        .map(|number| {
+            let (mut intent, mut snapshot) = (fixtures::intent(), FleetSnapshot::default());
+            let template = intent.regions[0].clone();
+            intent.regions.clear();
+            for name in ["eu-west", "us-east", "ap-south"] {
+                let shards = ShardRange { min: 1, max: 16 };
+                intent.regions.push(RegionIntent { name: name.to_owned(), shards, ..template.clone() });
+                let mut seen = fixtures::region(1, 4);
+                for shard in seen.shards.values_mut() {
+                    shard.report = fixtures::reading_with(number * 10, rates.clone());
+                }
+                snapshot.regions.insert(name.to_owned(), seen);
+            }
+            (intent, snapshot)
+        })
+        .collect();
+    let memory = FleetMemory::default();
+    let start = std::time::Instant::now();
+    let growing = fleets.iter().filter(|(intent, snapshot)| {
+        let plan = decide(intent, snapshot, &memory, fixtures::now());
+        plan.regions.iter().any(|region| region.wanted > 4)
+    });
+    let growing = growing.count();
+    let each = start.elapsed() / 1_000;
+    println!("decide: {each:?} a fleet of 3 regions and 12 shards; {growing} of 1000 grow");
+    assert!(growing > 100, "{growing}");
+    assert!(each < Duration::from_millis(5), "{each:?}");
 }

@@ -65,6 +65,8 @@ pub struct Trial {
     pub to: u32,
     /// Events a second that the region settled before.
     pub settled: u64,
+    /// How often the size grew since then, at least 1.
+    pub steps: u32,
 }
 
 /// Growth that was of no use.
@@ -111,7 +113,8 @@ fn of_region(scaling: &ScalingStatus) -> RegionMemory {
     let trial = scaling.trial.as_ref().and_then(|trial| {
         let (from, to) = (count(trial.from)?, count(trial.to)?);
         let settled = u64::try_from(trial.settled_per_second).ok()?;
-        Some(Trial { at: trial.at.0, from, to, settled }).filter(|_| from < to)
+        let steps = count(trial.steps)?;
+        Some(Trial { at: trial.at.0, from, to, settled, steps }).filter(|_| from < to)
     });
     let hold = scaling.hold.as_ref().and_then(|hold| Some(Hold { until: hold.until.0, times: count(hold.times)? }));
     RegionMemory { wanted: count(scaling.wanted), capacity, window: window.unwrap_or_default(), trial, hold }
@@ -126,7 +129,7 @@ mod tests {
         let text = r#"{"wanted": -3, "min": 1, "max": 8, "reason": "", "message": "",
             "capacity": {"eventsPerSecond": -1, "samples": 3, "confidence": "", "seenAt": "2026-03-01T12:00:00Z"},
             "window": [{"shards": 0}, {"shards": 3}],
-            "trial": {"at": "2026-03-01T12:00:00Z", "from": 5, "to": 2, "settledPerSecond": 7},
+            "trial": {"at": "2026-03-01T12:00:00Z", "from": 5, "to": 2, "settledPerSecond": 7, "steps": 1},
             "hold": {"until": "2026-03-01T12:00:00Z", "times": 0}}"#;
         assert_eq!(of_region(&serde_json::from_str(text).unwrap()), RegionMemory::default());
     }

@@ -8,6 +8,7 @@
 //!
 //! **Architecture Invariant:** a leaf. Plain data with constructors; no async, no client, no clock, no policy.
 
+mod bottleneck;
 mod intent;
 mod limit;
 mod memory;
@@ -17,6 +18,9 @@ mod scaling;
 mod snapshot;
 mod units;
 
+pub use bottleneck::{
+    Bottleneck, FleetHistory, Foretold, Known, Look, Point, Quickest, RegionHistory, Saturates, Saturation,
+};
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use limit::Limit;
 pub use memory::{Called, Capacity, FleetMemory, Hold, RegionMemory, Trial, WINDOW_ENTRIES};
@@ -26,4 +30,4 @@ pub use snapshot::{
     FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, Rates, RegionSnapshot, Report, Rollout,
     ShardSnapshot, SinkRates, TroubleKind, Volume,
 };
-pub use units::{approximate_age, approximate_count, check_network, round_to_two_digits};
+pub use units::{approximate_age, approximate_count, check_network, parse_duration, round_to_two_digits};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::bottleneck::{Bottleneck, FleetHistory};
+use super::memory::FleetMemory;
 use super::scaling::ScalingDecision;
 
 /// What is to become of a fleet.
@@ -9,8 +11,28 @@ use super::scaling::ScalingDecision;
 pub struct FleetPlan {
     /// Those of the spec in its order, then those that are leaving, by name.
     pub regions: Vec<RegionPlan>,
+    /// What limits those that stay, in the order of the spec.
+    pub bottlenecks: Vec<Bottleneck>,
+    /// What to know of this look with the next one.
+    pub history: FleetHistory,
     /// When to decide again if nothing is seen to change before.
     pub recheck_after: Duration,
+}
+
+impl FleetPlan {
+    /// What the next decision must know: the same as the status then says.
+    pub fn memory(&self) -> FleetMemory {
+        let regions = self.regions.iter().filter_map(|region| {
+            let memory = &region.scaling.as_ref()?.memory;
+            memory.wanted.is_some().then(|| (region.name.clone(), memory.clone()))
+        });
+        FleetMemory { regions: regions.collect() }
+    }
+
+    /// What limits the region of this name, if the spec has it.
+    pub fn bottleneck(&self, region: &str) -> Option<&Bottleneck> {
+        self.bottlenecks.iter().find(|bottleneck| bottleneck.region == region)
+    }
 }
 
 /// What is to become of one region.

@@ -153,3 +153,18 @@ impl ScalingReason {
         }
     }
 }
+
+impl Bound {
+    /// The word for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Minimum => "Minimum",
+            Self::Maximum => "Maximum",
+            Self::Doubling => "Doubling",
+            Self::Window => "Window",
+            Self::Settling => "Settling",
+            Self::Unknown => "Unknown",
+            Self::Ineffective => "Ineffective",
+        }
+    }
+}

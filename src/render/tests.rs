@@ -170,3 +170,17 @@ fn the_region_is_put_into_the_uris_of_its_sinks() {
         ["http://fulfilment-eu-west.shop.svc:8080/events", "http://fulfilment-us-east.shop.svc:8080/events"]
     );
 }
+
+#[test]
+fn where_somebody_else_decides_replicas_are_written_once() {
+    let mut intent = fixtures::intent();
+    intent.scaling.mode = crate::fleet::ScalingMode::External;
+    let of = |snapshot: &crate::fleet::FleetSnapshot| {
+        let plan = decide(&intent, snapshot, &FleetMemory::default(), fixtures::now());
+        render(&intent, &plan).replicas.iter().map(|set| set.replicas).collect::<Vec<_>>()
+    };
+    assert_eq!(of(&crate::fleet::FleetSnapshot::default()), [2, 2]);
+    assert!(of(&fixtures::settled()).is_empty());
+    let written = serde_json::to_value(&rendered().stateful_sets[0]).unwrap();
+    assert!(written["spec"].get("replicas").is_none(), "{written}");
+}

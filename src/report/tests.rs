@@ -319,3 +319,81 @@ fn a_region_that_is_gone_is_announced_with_what_is_kept() {
     let notes: Vec<_> = events.iter().filter_map(|event| event.note.as_deref()).collect();
     assert_eq!(notes, ["region us-east: removed; its volumes are kept"]);
 }
+
+/// A fleet whose first region may grow, and has more to do than it manages.
+fn growing() -> Situation {
+    let mut situation = settled();
+    situation.intent.regions[0].shards = crate::fleet::ShardRange { min: 2, max: 3 };
+    let rates = crate::fleet::Rates {
+        over: Duration::from_secs(5),
+        accepted: 500.0,
+        settled: 100.0,
+        cpu: Some(0.95),
+        ..crate::fleet::Rates::default()
+    };
+    for shard in situation.snapshot.regions.get_mut("eu-west").unwrap().shards.values_mut() {
+        shard.report = fixtures::reading_with(10_000, rates.clone());
+    }
+    situation
+}
+
+#[test]
+fn a_fleet_of_which_nothing_scales_says_nothing_of_scaling() {
+    let status = status_of(&settled());
+    assert!(status.decisions.is_empty() && status.regions.iter().all(|region| region.scaling.is_none()));
+    assert!(status.conditions.iter().all(|condition| !condition.type_.starts_with("Scaling")));
+}
+
+#[test]
+fn a_decision_is_told_with_its_numbers_and_remembered_across_a_restart() {
+    let status = status_of(&growing());
+    let decision = &status.decisions[0];
+    assert_eq!((decision.region.as_str(), decision.from, decision.to), ("eu-west", 2, 3));
+    assert_eq!(decision.reason, "LoadHigher");
+    assert_eq!(
+        decision.numbers,
+        "arrival 1k/s, settled 200/s, backlog 20k to drain in 60s, 100/s a shard (seen 1x) at 70 %, 20 needed, bound by \
+         shards.max"
+    );
+    let plan = |memory: &FleetMemory| decide(&growing().intent, &growing().snapshot, memory, fixtures::now());
+    assert_eq!(FleetMemory::of(Some(&status)), plan(&FleetMemory::default()).memory());
+    let stored: EventDispatcherStatus = serde_json::from_value(serde_json::to_value(&status).unwrap()).unwrap();
+    assert_eq!(stored, status);
+}
+
+#[test]
+fn a_decision_and_its_limit_are_announced_once() {
+    let (dispatcher, old) = (fixtures::dispatcher(), EventDispatcherStatus::default());
+    let status = status_of(&growing());
+    let told = |old: &EventDispatcherStatus, new: &EventDispatcherStatus| {
+        let events = events::events(&dispatcher, old, new).into_iter();
+        events.map(|event| (event.reason, event.action)).filter(|(_, action)| action != "Reconcile").collect::<Vec<_>>()
+    };
+    let pair = |reason: &str, action: &str| (reason.to_owned(), action.to_owned());
+    assert_eq!(told(&old, &status), [pair("LoadHigher", "Scale"), pair("AtMaximum", "Limit")]);
+    assert_eq!(verdict(&status, "ScalingLimited"), ("True", "AtMaximum"));
+    assert_eq!(verdict(&status, "ScalingIneffective"), ("False", "Suits"));
+    assert_eq!(told(&status, &status), []);
+}
+
+#[test]
+fn growing_is_no_reason_not_to_be_ready() {
+    let mut situation = growing();
+    let status = status_of(&situation);
+    let set = situation.snapshot.regions.get_mut("eu-west").unwrap();
+    set.rollout = Some(crate::fleet::Rollout { replicas: 3, complete: false, replaces: false, updated: 2 });
+    let status = told(&situation, &status, fixtures::now());
+    assert_eq!(verdict(&status, "Ready"), ("True", "Starting"));
+    assert_eq!(verdict(&status, "Reconciling"), ("True", "Starting"));
+}
+
+#[test]
+fn only_the_last_twenty_decisions_are_kept_and_they_fit() {
+    let mut status = EventDispatcherStatus::default();
+    let one = status_of(&growing()).decisions[0].clone();
+    status.decisions = (0..20).map(|from| crate::api::DecisionStatus { from, ..one.clone() }).collect();
+    let status = told(&growing(), &status, fixtures::now());
+    assert_eq!((status.decisions.len(), status.decisions[0].from, status.decisions[19].from), (20, 1, 2));
+    let size = serde_json::to_string(&status.decisions).unwrap().len();
+    assert!(size <= 8 << 10, "{size} bytes");
+}

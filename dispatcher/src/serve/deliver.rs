@@ -11,8 +11,8 @@
 //! An attempt that has timed out is closed, yet the sink may still be working on it when the event is sent again.
 //! A sink that must not take an event twice, or an older one after a newer, has to look at its id.
 //!
-//! May import `flow`, `breaker`'s changes, `answer`, `client`, `dead_letters`, `log`, `writer`, `report`, `showing`,
-//! `metrics`, `signature`, `traces`, and the crate's `event`.
+//! May import `flow`, `intake`, `gates`, `breaker`'s changes, `answer`, `client`, `dead_letters`, `log`, `writer`,
+//! `report`, `showing`, `metrics`, `signature`, `traces`, and the crate's `event`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +30,9 @@ use super::client::Client;
 use super::clock;
 use super::dead_letters::{BuryError, DeadLetters, NewDeadLetter, Reason};
 use super::flow::{Flow, Sent};
-use super::log::{LogError, Position, ShardLog, SinkId};
+use super::gates::Gate;
+use super::intake::Intake;
+use super::log::{LogError, ShardLog, SinkId};
 use super::metrics::Metrics;
 use super::report::Health;
 use super::showing::Showing;
@@ -39,10 +41,6 @@ use super::signature::{self, Signer};
 use super::traces::{Attempting, Traces};
 use super::writer::{Ended, Writer};
 use crate::{event, random};
-
-/// Index entries read at once. Also the room that the window must have before it is filled again, when the log
-/// is long: reading one at a time would cost a look-up each.
-const READ_BATCH: usize = 512;
 
 /// How long to wait before reading the log again when it could not be read.
 const UNREADABLE_WAIT: Duration = Duration::from_secs(1);
@@ -61,6 +59,7 @@ pub(super) struct Delivery {
     pub(super) traces: Traces,
     pub(super) health: Arc<Health>,
     pub(super) phase: watch::Receiver<Phase>,
+    pub(super) gate: Gate,
 }
 
 /// What came of sending one event.
@@ -86,9 +85,15 @@ impl Delivery {
         let mut attempts = FuturesUnordered::new();
         let mut burials = FuturesUnordered::new();
         let mut end = self.writer.end();
-        let mut next: Position = 0;
+        let mut intake = Intake::new(self.id);
+        let mut let_go = 0;
         let mut showing = Showing::new(self.metrics.clone(), self.id);
         loop {
+            let version = intake.look_at(&self.gate.gates.borrow_and_update(), &mut flow);
+            if version > let_go {
+                let_go = version;
+                self.gate.done.send_replace(version);
+            }
             let finishing = *self.phase.borrow_and_update() == Phase::Finishing;
             if finishing && attempts.is_empty() && burials.is_empty() {
                 return;
@@ -97,7 +102,7 @@ impl Delivery {
             let mut unreadable = None;
             if !finishing {
                 let known_end = *end.borrow_and_update();
-                if let Err(e) = self.fill(&mut flow, &mut next, known_end) {
+                if let Err(e) = intake.fill(&mut flow, &*self.log, known_end) {
                     self.failed(&e.to_string());
                     unreadable = Some(now + UNREADABLE_WAIT);
                 }
@@ -122,20 +127,10 @@ impl Delivery {
                 }
                 changed = end.changed() => if changed.is_err() { return },
                 changed = self.phase.changed() => if changed.is_err() { return },
+                changed = self.gate.gates.changed() => if changed.is_err() { return },
                 () = sleep_until(wake), if wake.is_some() && !finishing => {}
             }
         }
-    }
-
-    fn fill(&self, flow: &mut Flow, next: &mut Position, end: Position) -> Result<(), LogError> {
-        while *next < end && flow.room() >= READ_BATCH {
-            let found = self.log.unsettled(self.id, *next, READ_BATCH)?;
-            *next = found.next;
-            for entry in found.entries {
-                flow.push(entry);
-            }
-        }
-        Ok(())
     }
 
     fn attempt(&self, sent: Sent) -> impl Future<Output = (Sent, Attempt)> + Send + use<> {

@@ -220,6 +220,16 @@ impl Flow {
         }
     }
 
+    /// Sends nothing more of the events for which this holds. Of a lane all have to go, or none.
+    pub(super) fn let_go(&mut self, goes: impl Fn(&Entry) -> bool) {
+        self.lanes.let_go(goes);
+    }
+
+    /// Attempts under way of events that were let go of.
+    pub(super) fn leaving(&self) -> usize {
+        self.lanes.leaving()
+    }
+
     /// The event is given up.
     pub(super) fn done(&mut self, sent: &Sent) {
         self.lanes.done(&sent.entry);

@@ -13,6 +13,8 @@
 //! The lanes of a sink hold at most [`WINDOW`] events. So a key that fails does not delay others, until it alone
 //! has filled the window; then the sink waits for it. That is the price of bounded memory.
 
+mod leaving;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -63,12 +65,15 @@ struct Lane {
     setback: Setback,
     /// Of [`Lanes::taken`], when it was tried last.
     taken: u64,
+    /// The event at the head is in flight, and let go of.
+    leaving: bool,
 }
 
 impl Lane {
     fn new() -> Self {
         let events = VecDeque::with_capacity(1);
-        Self { events, head: Head::Ready, failures: 0, counted: 0, setback: Setback::Ours, taken: 0 }
+        let head = Head::Ready;
+        Self { events, head, failures: 0, counted: 0, setback: Setback::Ours, taken: 0, leaving: false }
     }
 
     /// Whether the next attempt draws on the retry budget.
@@ -109,6 +114,7 @@ pub(super) struct Lanes {
     in_flight: usize,
     events: usize,
     lengths: Lengths,
+    leaving: usize,
     /// How many events the sink has taken.
     taken: u64,
     held_until: Option<Instant>,
@@ -126,6 +132,7 @@ impl Lanes {
             in_flight: 0,
             events: 0,
             lengths: Lengths::default(),
+            leaving: 0,
             taken: 0,
             held_until: None,
         }
@@ -234,9 +241,11 @@ impl Lanes {
         let Some(lane) = self.landed(id) else { return };
         lane.events.pop_front();
         (lane.failures, lane.counted) = (0, 0);
+        let leaving = std::mem::take(&mut lane.leaving);
         let left = lane.events.len();
         let empty = left == 0;
         self.events -= 1;
+        self.leaving -= usize::from(leaving);
         self.lengths.shrunk(left);
         if empty {
             self.by_id.remove(&id);
@@ -261,9 +270,13 @@ impl Lanes {
         lane.counted
     }
 
-    /// `entry`, which failed, is tried again after `wait(failed attempts)`. Returns when that is.
+    /// `entry`, which failed, is tried again after `wait(failed attempts)`, unless it was let go of. Returns when that is.
     pub(super) fn wait(&mut self, entry: &Entry, now: Instant, wait: impl FnOnce(u32) -> Duration) -> Instant {
         let id = self.id(entry);
+        if self.by_id.get(&id).is_some_and(|lane| lane.leaving) {
+            self.done(entry);
+            return now;
+        }
         let Some(lane) = self.landed(id) else { return now };
         let until = now + wait(lane.failures);
         lane.head = Head::WaitingUntil(until);

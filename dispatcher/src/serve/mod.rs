@@ -5,7 +5,7 @@
 //!                                   ^         |
 //!                                 settle     read
 //!                                   |         v
-//!                                 deliver (one task per sink: flow, client) --> sink
+//!                                 deliver (one task per sink: intake, flow, client) --> sink
 //! ```
 //!
 //! This file knows the order in which these start and stop, and nothing else.
@@ -23,7 +23,9 @@ mod dead_letters;
 mod deliver;
 mod filter;
 mod flow;
+mod gates;
 mod ingest;
+mod intake;
 mod lanes;
 mod lengths;
 mod limit;
@@ -34,8 +36,10 @@ mod report;
 mod showing;
 mod shutdown;
 mod signature;
+mod slots;
 mod stopwatch;
 mod traces;
+mod transfers;
 mod watch;
 mod writer;
 
@@ -58,12 +62,15 @@ use addresses::Addresses;
 use client::Client;
 use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
+use gates::Gate;
 use ingest::Ingest;
-use log::{SegmentLog, ShardLog};
+use log::{PairLog, ShardLog};
 use metrics::Metrics;
 use report::{Health, Reporter};
 use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, LEAVE_TIME, Phase, Signals};
+use slots::SlotSet;
 use traces::Traces;
+use transfers::Transfers;
 use writer::Writer;
 
 pub use config::ConfigError;
@@ -131,18 +138,19 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
 
     let dir = options.data_dir.clone();
     let limit = config.dead_letter_limit_bytes;
-    let opening = tokio::task::spawn_blocking(move || -> anyhow::Result<(Arc<dyn ShardLog>, DeadLetters)> {
+    let opening = tokio::task::spawn_blocking(move || -> anyhow::Result<(Arc<PairLog>, DeadLetters)> {
         // The log first: it makes sure that nobody else is using the directory.
-        let log = SegmentLog::open(&dir, &names)?;
+        let log = PairLog::open(&dir, &names)?;
         Ok((Arc::new(log), DeadLetters::open(&dir, limit)?))
     });
-    let (log, dead_letters) = tokio::select! {
+    let (pair, dead_letters) = tokio::select! {
         opened = opening => opened.context("opening the log was interrupted")??,
         name = signals.next() => {
             tracing::info!(signal = name, "stopped before the log was open");
             return Ok(());
         }
     };
+    let log: Arc<dyn ShardLog> = pair.clone();
     let stats = log.stats()?;
     admin.reporter.opened(&stats);
     let window = Duration::from_millis(config.duplicate_window_ms);
@@ -163,8 +171,11 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         "serving"
     );
 
-    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase };
-    let sinks = shard.start_sinks(&health, &addresses)?;
+    // Every slot is this shard's: as long as nothing claims, nothing is closed.
+    let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
+    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, transfers };
+    let sinks = shard.start_sinks(&health, &addresses, gates)?;
     let result = shard.serve(events, tls, sinks, &mut signals).await;
     admin_server.abort();
     result
@@ -180,12 +191,20 @@ struct Shard {
     metrics: Metrics,
     traces: Traces,
     phase: tokio::sync::watch::Sender<Phase>,
+    /// Who claims slots will go by this. Until then it is only kept: the sinks' tasks end with it.
+    #[allow(dead_code, reason = "nothing claims yet")]
+    transfers: Transfers,
 }
 
 impl Shard {
-    fn start_sinks(&self, health: &[Arc<Health>], addresses: &Arc<Addresses>) -> Result<JoinSet<()>, ConfigError> {
+    fn start_sinks(
+        &self,
+        health: &[Arc<Health>],
+        addresses: &Arc<Addresses>,
+        gates: Vec<Gate>,
+    ) -> Result<JoinSet<()>, ConfigError> {
         let mut tasks = JoinSet::new();
-        for (id, (sink, health)) in self.config.sinks.iter().zip(health).enumerate() {
+        for (id, ((sink, health), gate)) in self.config.sinks.iter().zip(health).zip(gates).enumerate() {
             let connections = usize::try_from(sink.max_concurrency).unwrap_or(usize::MAX);
             let delivery = Delivery {
                 id,
@@ -200,6 +219,7 @@ impl Shard {
                 traces: self.traces.clone(),
                 health: health.clone(),
                 phase: self.phase.subscribe(),
+                gate,
             };
             tasks.spawn(delivery.run());
         }

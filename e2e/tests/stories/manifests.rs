@@ -215,6 +215,52 @@ const RULES: &[(&str, Change, &str)] = &[
         "spec.regions[0].shards.min in body should be greater than or equal to 1",
     ),
     (
+        "a_maximum_below_the_minimum_is_refused",
+        |fleet| fleet["spec"]["regions"][0]["shards"] = json!({"min": 3, "max": 2}),
+        "shards: max must not be below min; raise max, or leave it out to run min shards always",
+    ),
+    (
+        "a_maximum_of_too_many_shards_is_refused",
+        |fleet| fleet["spec"]["regions"][0]["shards"] = json!({"min": 1, "max": 65}),
+        "spec.regions[0].shards.max in body should be less than or equal to 64",
+    ),
+    (
+        "a_maximum_where_the_number_is_fixed_is_refused",
+        |fleet| {
+            fleet["spec"]["autoscaling"] = json!({"mode": "Fixed"});
+            fleet["spec"]["regions"][0]["shards"] = json!({"min": 1, "max": 2});
+        },
+        "autoscaling: with mode Fixed every region runs shards.min shards; leave shards.max out, or use mode Internal",
+    ),
+    (
+        "a_maximum_where_somebody_else_decides_is_refused",
+        |fleet| {
+            fleet["spec"]["autoscaling"] = json!({"mode": "External"});
+            fleet["spec"]["regions"][0]["shards"] = json!({"min": 1, "max": 2});
+        },
+        "autoscaling: with mode External leave shards.max out, and write it as maxReplicas in the HorizontalPodAutoscaler",
+    ),
+    (
+        "a_mode_that_does_not_exist_is_refused",
+        |fleet| fleet["spec"]["autoscaling"] = json!({"mode": "Auto"}),
+        "spec.autoscaling.mode: Unsupported value: \"Auto\": supported values: \"Internal\", \"External\", \"Fixed\"",
+    ),
+    (
+        "a_drain_time_that_is_too_short_is_refused",
+        |fleet| fleet["spec"]["autoscaling"] = json!({"targetDrainTime": "1s"}),
+        "targetDrainTime: write a duration from 5s to 1h; for example \"60s\"",
+    ),
+    (
+        "a_utilization_beyond_all_is_refused",
+        |fleet| fleet["spec"]["autoscaling"] = json!({"targetUtilization": 101}),
+        "spec.autoscaling.targetUtilization in body should be less than or equal to 100",
+    ),
+    (
+        "a_stabilization_that_is_no_duration_is_refused",
+        |fleet| fleet["spec"]["autoscaling"] = json!({"scaleDownStabilization": "a while"}),
+        "scaleDownStabilization: write a duration from 0s to 24h; for example \"5m\"",
+    ),
+    (
         "a_node_label_that_is_too_long_is_refused",
         |fleet| fleet["spec"]["regions"][0]["nodeSelector"] = json!({"pool": "x".repeat(64)}),
         "nodeSelector: a label's value has at most 63 characters",
@@ -298,6 +344,10 @@ fn with_every_field(fleet: &mut Value) {
     fleet["spec"]["queue"] =
         json!({"limits": {"events": 1_000_000_000_000_i64, "age": "720h"}, "duplicateWindow": "0s"});
     fleet["spec"]["tls"] = json!({"secretName": "orders-tls"});
+    fleet["spec"]["autoscaling"] = json!({
+        "mode": "Internal", "targetDrainTime": "1h", "targetUtilization": 100, "scaleDownStabilization": "24h",
+    });
+    fleet["spec"]["regions"][0]["shards"] = json!({"min": 64, "max": 64});
 }
 
 fn changed(mut fleet: Value, change: Change) -> Value {

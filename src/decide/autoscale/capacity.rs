@@ -5,6 +5,9 @@
 //! time after it. Before any shard was saturated, it is inferred from how busy processors are, and the first sample
 //! replaces that.
 //!
+//! What a shard gets done within the limit of attempts at a sink may be what the sink takes, and not what the shard can
+//! do. It counts only while no growth is being judged, which shows which it is, and never lowers what was seen often.
+//!
 //! **Invariant:** while something outside the shards is the limit, nothing is learned but that a shard can do more: what
 //! many shards get from a sink that takes no more says nothing about a shard.
 
@@ -12,7 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::demand::{Demand, Observed};
+use super::demand::{Demand, KeptBy, Observed};
 use crate::fleet::{Capacity, round_to_two_digits};
 
 /// Below this share of its processors, a shard's own housekeeping is too much of it to infer from.
@@ -25,8 +28,17 @@ const AVERAGED: u32 = 4;
 const REMEMBER_EVERY: Duration = Duration::from_mins(10);
 
 /// What is known after this observation.
-pub(super) fn learned(before: Option<Capacity>, demand: &Demand, elsewhere: bool) -> Option<Capacity> {
-    let saturated: Vec<Observed> = demand.shards.iter().filter(|shard| shard.saturated).copied().collect();
+pub(super) fn learned(before: Option<Capacity>, demand: &Demand, elsewhere: bool, judging: bool) -> Option<Capacity> {
+    let counts = |shard: &&Observed| match shard.saturated {
+        Some(KeptBy::Itself) => true,
+        Some(KeptBy::Attempts) => {
+            let lower =
+                before.is_some_and(|known| known.samples >= AVERAGED && shard.settled < float(known.per_second));
+            !judging && !lower
+        }
+        None => false,
+    };
+    let saturated: Vec<Observed> = demand.shards.iter().filter(counts).copied().collect();
     if !elsewhere && let Some((rate, at)) = median(&saturated) {
         return Some(sampled(before, rate, at, demand.over));
     }

@@ -41,8 +41,11 @@ pub(super) struct Demand {
     pub(super) shards: Vec<Observed>,
     /// The shards that should report, and whose reports are not used, by ordinal.
     pub(super) doubts: Vec<(u32, Doubt)>,
-    /// Whether some shard of those that are wanted does not serve yet.
+    /// Whether some shard of those that are wanted does not serve yet, or is young.
     pub(super) starting: bool,
+    /// Whether some shard's rates are of a shorter time than its life allows others: what moved to it is then in the
+    /// rates of two shards, and the sums are too high.
+    pub(super) young: bool,
     /// The longest time that a rate is the mean of.
     pub(super) over: Duration,
 }
@@ -52,14 +55,23 @@ pub(super) struct Demand {
 pub(super) struct Observed {
     /// Events settled a second.
     pub(super) settled: f64,
-    /// Whether it had more to do than it managed for all of that time, and something in it was the limit.
-    pub(super) saturated: bool,
+    /// Whether it had more to do than it managed for all of that time, and what kept it.
+    pub(super) saturated: Option<KeptBy>,
     /// Share of its processors that it used, where known.
     pub(super) cpu: Option<f64>,
     /// When it said so.
     pub(super) taken_at: Timestamp,
     /// For how long it had lived.
     pub(super) uptime: Duration,
+}
+
+/// What keeps a shard from settling more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KeptBy {
+    /// Something of its own: another shard has as much again.
+    Itself,
+    /// The limit of attempts at a sink. It is the shard's own, unless it is low because the sink takes no more.
+    Attempts,
 }
 
 /// Why a report is not used.
@@ -102,7 +114,8 @@ impl Demand {
                 Err(_) => {}
             }
         }
-        demand.starting = region.serving_below(wanted) < wanted;
+        demand.young = demand.shards.iter().any(|shard| shard.uptime < demand.over);
+        demand.starting = demand.young || region.serving_below(wanted) < wanted;
         demand
     }
 
@@ -125,7 +138,7 @@ impl Demand {
         self.over = self.over.max(rates.over);
         self.shards.push(Observed {
             settled,
-            saturated: is_saturated(report, rates, settled, backlog, limit),
+            saturated: kept_by(report, rates, settled, backlog, limit),
             cpu: rates.cpu,
             taken_at,
             uptime: Duration::from_millis(report.shard.uptime_ms),
@@ -186,19 +199,23 @@ fn settled(report: &Report, rates: &Rates) -> f64 {
     delivered.fold(rates.settled, f64::max)
 }
 
-fn is_saturated(report: &Report, rates: &Rates, settled: f64, backlog: f64, limit: Option<&Limit>) -> bool {
+fn kept_by(report: &Report, rates: &Rates, settled: f64, backlog: f64, limit: Option<&Limit>) -> Option<KeptBy> {
     if settled <= 0.0 {
-        return false;
+        return None;
     }
     if rates.receive_refused > REFUSED * rates.accepted && rates.accepted > 0.0 {
-        return true;
+        return Some(KeptBy::Itself);
     }
     // The oldest event is as old as the time that the rates are of: there was something to do in all of it.
     let age = Duration::from_millis(report.shard.oldest_event_age_ms.unwrap_or(0));
-    let limited = rates.sinks.values().any(|sink| sink.limited >= LIMITED);
+    if backlog < settled || age < rates.over {
+        return None;
+    }
     let named = matches!(limit, Some(Limit::Cpu | Limit::Disk | Limit::ConcurrencyLimit(_) | Limit::Ingest));
-    let busy = rates.disk >= BUSY || rates.cpu.is_some_and(|cpu| cpu >= BUSY);
-    backlog >= settled && age >= rates.over && (busy || limited || named)
+    if named || rates.disk >= BUSY || rates.cpu.is_some_and(|cpu| cpu >= BUSY) {
+        return Some(KeptBy::Itself);
+    }
+    rates.sinks.values().any(|sink| sink.limited >= LIMITED).then_some(KeptBy::Attempts)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "numbers of events are looked at to two digits")]

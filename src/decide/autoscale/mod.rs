@@ -5,9 +5,9 @@
 //! ```
 //!
 //! One function, up and down. **Up** at once, when the shards that are wanted, counting those that are still starting,
-//! do not suit the load: more arrives than `targetUtilization` of what they can settle, or the backlog would take longer
-//! than `targetDrainTime`. Then nothing is added until rates describe the time after that, so that one load is not
-//! answered twice. **Down** to the largest size that was called for in the stabilisation window ([`window`]), with a
+//! do not suit the load: a tenth more arrives than `targetUtilization` of what they can settle, or the backlog would take longer
+//! than `targetDrainTime`. Then it is corrected at most once, when rates describe the time after that and the shards are
+//! clearly what limits; else what it brought is waited for first. **Down** to the largest size that was called for in the stabilisation window ([`window`]), with a
 //! margin for noise; what goes drains first (`shards`).
 //!
 //! What a shard can settle is learned ([`capacity`]). While that is hardly known, the shards are at most doubled at once.
@@ -33,19 +33,23 @@ use crate::fleet::{
     Bound, Capacity, FleetIntent, Limit, RegionIntent, RegionMemory, RegionSnapshot, ScalingDecision, ScalingIntent,
     ScalingMode, ScalingNumbers, ScalingReason, Trial, round_to_two_digits,
 };
-use demand::Demand;
+use demand::{Demand, KeptBy};
 use trial::Verdict;
 
 /// While there is something to do, what matters changes within seconds.
 const RECHECK_BUSY: Duration = Duration::from_secs(2);
 /// Else: rates move without a report that says anything new.
 const RECHECK_CALM: Duration = Duration::from_secs(10);
+/// So much more than the target may arrive before shards are added, or noise would add them.
+const UP_MARGIN: f64 = 1.1;
 /// Fewer shards have to be enough for so much more than the load, or noise would bring them back.
-const DOWN_MARGIN: f64 = 1.15;
+const DOWN_MARGIN: f64 = 1.25;
 /// While shards are starting, a backlog may take so many times the target: they will help to drain it.
 const STARTING_SLACK: f64 = 2.0;
 /// A capacity that was seen less often is hardly known.
 const KNOWN_WELL: u32 = 3;
+/// So often the size grows before it is judged what that brought.
+const MOST_STEPS: u32 = 2;
 /// Nothing is added within this time after something was, nor within that of the rates.
 const LEAST_SETTLING: Duration = Duration::from_secs(5);
 
@@ -90,7 +94,7 @@ pub(super) fn desired_size(
     let mut next = RegionMemory { wanted: None, ..memory.clone() };
     let held = next.hold.is_some_and(|hold| now < hold.until);
     let elsewhere = held || limit.is_some_and(|limit| !limit.yields_to_shards());
-    next.capacity = capacity::learned(memory.capacity, &demand, elsewhere);
+    next.capacity = capacity::learned(memory.capacity, &demand, elsewhere, memory.trial.is_some());
     let region =
         Region { range: region.clone(), scaling: &intent.scaling, from, demand, capacity: next.capacity, limit, now };
     let enough = region.is_enough();
@@ -99,7 +103,11 @@ pub(super) fn desired_size(
     if choice.to > from {
         next.window.clear();
         let settled = round_to_two_digits(whole(region.demand.settled));
-        next.trial = Some(Trial { at: whole_second(now), from, to: choice.to, settled });
+        let at = whole_second(now);
+        next.trial = Some(match next.trial {
+            Some(trial) => Trial { at, to: choice.to, steps: trial.steps + 1, ..trial },
+            None => Trial { at, from, to: choice.to, settled, steps: 1 },
+        });
     }
     if choice.to == from && from != before {
         choice.reason = ScalingReason::SpecRange;
@@ -143,7 +151,7 @@ impl Region<'_> {
         let capacity = f64::from(self.from) * per_shard;
         let spare = (capacity - arrival).max(0.0);
         // What is worked off within a second is no backlog.
-        *arrival <= capacity * self.utilization() && *backlog <= (spare * drain).max(capacity)
+        *arrival <= capacity * self.utilization() * UP_MARGIN && *backlog <= (spare * drain).max(capacity)
     }
 
     /// The shards that a load of `times` what is seen needs. `None`: a shard's capacity is not known.
@@ -163,7 +171,7 @@ impl Region<'_> {
     fn look_back(&self, next: &mut RegionMemory, enough: bool) {
         if let Some(trial) = next.trial {
             let drain = self.scaling.target_drain;
-            match trial::judge(&trial, &self.demand, enough, drain, self.now) {
+            match trial::judge(&trial, &self.demand, drain, self.now) {
                 Verdict::Open => {}
                 Verdict::Over => (next.trial, next.hold) = (None, None),
                 Verdict::NoUse => {
@@ -184,20 +192,24 @@ impl Region<'_> {
         if self.limit.is_some_and(|limit| !limit.yields_to_shards()) {
             return stay(ScalingReason::LimitedElsewhere, Bound::Ineffective);
         }
-        if next.hold.is_some_and(|hold| self.now < hold.until) {
+        let full = self.from == self.range.shards.max;
+        if next.hold.is_some_and(|hold| full || self.now < hold.until) {
             return stay(ScalingReason::Ineffective, Bound::Ineffective);
         }
-        if self.from == self.range.shards.max {
+        if full {
             return stay(ScalingReason::AtMaximum, Bound::Maximum);
         }
-        let settling = self.demand.over.max(LEAST_SETTLING);
-        if next.trial.is_some_and(|trial| self.now.duration_since(trial.at).unsigned_abs() < settling) {
+        if next.trial.is_some_and(|trial| !self.may_correct(&trial)) {
             return stay(ScalingReason::LoadHigher, Bound::Settling);
         }
         let Some(needed) = self.needed(1.0) else { return stay(ScalingReason::CapacityUnknown, Bound::Unknown) };
         let needed = needed.max(self.from + 1);
-        let known_well = self.capacity.is_some_and(|capacity| capacity.samples >= KNOWN_WELL);
-        let most = if known_well { u32::MAX } else { self.from.saturating_mul(2) };
+        let most = match next.hold {
+            // The last ones brought nothing: one more shows whether that is still so.
+            Some(_) => self.from + 1,
+            None if self.is_known_well() => u32::MAX,
+            None => self.from.saturating_mul(2),
+        };
         let to = needed.min(most).min(self.range.shards.max);
         let bound = match () {
             () if to == needed => None,
@@ -205,6 +217,21 @@ impl Region<'_> {
             () => Some(Bound::Doubling),
         };
         Choice { to, reason: ScalingReason::LoadHigher, bound }
+    }
+
+    fn is_known_well(&self) -> bool {
+        self.capacity.is_some_and(|capacity| capacity.samples >= KNOWN_WELL)
+    }
+
+    /// Whether a growth that is not judged yet may be followed by one more: once, when rates describe the time after it,
+    /// and if it is clear that the shards are what limits.
+    fn may_correct(&self, trial: &Trial) -> bool {
+        let settling = self.demand.over.max(LEAST_SETTLING);
+        trial.steps < MOST_STEPS
+            && !self.demand.young
+            && self.now.duration_since(trial.at).unsigned_abs() >= settling
+            && self.is_known_well()
+            && self.demand.shards.iter().any(|shard| shard.saturated == Some(KeptBy::Itself))
     }
 
     /// Enough: as many as were called for lately, if all is known.
@@ -253,7 +280,7 @@ impl Region<'_> {
             reason,
             doubt: demand.worst_doubt(),
             limit: self.limit,
-            hold: memory.hold,
+            hold: memory.hold.filter(|hold| self.now < hold.until),
             stabilization: self.scaling.stabilization,
         });
         ScalingDecision {

@@ -39,8 +39,8 @@ pub(super) fn message(told: &Told<'_>) -> String {
         ScalingReason::ReportsMissing => format!("{shards}; none goes while not all is known"),
         ScalingReason::LimitedElsewhere => format!("{shards}; more would not help: {}", told.limit.map_or("", culprit)),
         ScalingReason::Ineffective => {
-            let until = told.hold.map(|hold| hold.until.to_string()).unwrap_or_default();
-            format!("{shards}; the last ones added brought next to nothing, so none are added until {until}")
+            let until = told.hold.map(|hold| format!(" until {}", hold.until)).unwrap_or_default();
+            format!("{shards}; the last ones added brought next to nothing, so none are added{until}")
         }
     };
     let max =

@@ -1,7 +1,7 @@
 //! Whether growth brought anything: what was gained is compared with what was to be expected. Pure.
 //!
-//! It is judged once every shard that was added has worked for longer than rates look back, and only while there still
-//! is more to do than is managed: a region that settles what arrives has what it needs. Less than a tenth of what was
+//! It is judged once every shard that was added has worked for longer than rates look back. A region in which nothing
+//! waits any more has what it needs. Less than a tenth of what was
 //! expected is no use, and nothing is added for a while; twice as long with each time in a row.
 
 use std::time::Duration;
@@ -33,10 +33,10 @@ pub(super) enum Verdict {
     NoUse,
 }
 
-/// Judges a growth, where `enough` says whether the region manages what it has to.
-pub(super) fn judge(trial: &Trial, demand: &Demand, enough: bool, drain: Duration, now: Timestamp) -> Verdict {
+/// Judges a growth. `drain` is the time in which a backlog is to be delivered.
+pub(super) fn judge(trial: &Trial, demand: &Demand, drain: Duration, now: Timestamp) -> Verdict {
     let age = now.duration_since(trial.at).unsigned_abs();
-    if enough && !demand.starting || age >= LATEST {
+    if age >= LATEST {
         return Verdict::Over;
     }
     let warm = demand.over + WARM_UP;
@@ -47,6 +47,10 @@ pub(super) fn judge(trial: &Trial, demand: &Demand, enough: bool, drain: Duratio
         && demand.shards.iter().all(|shard| shard.uptime >= warm);
     if !judgeable {
         return Verdict::Open;
+    }
+    // What is worked off within a second is no backlog.
+    if demand.backlog <= demand.settled {
+        return Verdict::Over;
     }
     let before = float(trial.settled);
     let asked = demand.arrival + demand.backlog / drain.as_secs_f64();

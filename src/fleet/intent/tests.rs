@@ -107,3 +107,19 @@ fn weights_that_are_all_zero_are_refused() {
     let error = error_after(|dispatcher| dispatcher.spec.regions.iter_mut().for_each(|region| region.weight = 0));
     assert_eq!(error, "regions: give at least one region a weight above 0");
 }
+
+#[test]
+fn a_region_without_a_maximum_keeps_its_size() {
+    assert_eq!(fixtures::intent().regions[0].shards, ShardRange { min: 2, max: 2 });
+    assert_eq!(fixtures::intent().scaling.target_drain, Duration::from_mins(1));
+}
+
+#[test]
+fn what_the_autoscaler_cannot_go_by_is_named() {
+    let error = error_after(|dispatcher| dispatcher.spec.regions[0].shards.max = Some(1));
+    assert_eq!(error, "regions[eu-west].shards.max: 1 is out of range; write a number not below shards.min");
+    let error = error_after(|dispatcher| dispatcher.spec.autoscaling.target_utilization = 0);
+    assert_eq!(error, "autoscaling.targetUtilization: 0 is out of range; write a number from 10 to 100");
+    let error = error_after(|dispatcher| dispatcher.spec.autoscaling.target_drain_time = "soon".to_owned());
+    assert!(error.starts_with("autoscaling.targetDrainTime: \"soon\" cannot be read"), "{error}");
+}

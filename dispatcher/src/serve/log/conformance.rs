@@ -60,6 +60,36 @@ impl Medium for TinySegments {
     }
 }
 
+/// The own part of a pair that has inherited something, in segments that are as small.
+#[derive(Default)]
+struct TinyPair(super::pair::tests::Disks);
+
+impl Medium for TinyPair {
+    fn open(&self, sinks: &[&str]) -> Arc<dyn ShardLog> {
+        let pair = self.0.open(&names(sinks));
+        // All of it is settled: counts are those of the own log.
+        if pair.inherited_end().is_none() {
+            super::pair::tests::Disks::inherit_and_settle(&pair, sinks.len());
+        }
+        Arc::new(pair)
+    }
+}
+
+/// A pair that never inherited.
+struct Pair(tempfile::TempDir);
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+}
+
+impl Medium for Pair {
+    fn open(&self, sinks: &[&str]) -> Arc<dyn ShardLog> {
+        Arc::new(super::PairLog::open(self.0.path(), &names(sinks)).unwrap())
+    }
+}
+
 fn names(sinks: &[&str]) -> Vec<String> {
     sinks.iter().map(|&name| name.to_owned()).collect()
 }
@@ -307,6 +337,8 @@ macro_rules! suite {
 suite!(memory, Memory, 64);
 suite!(segment, Segments, 2);
 suite!(tiny_segments, TinySegments, 128);
+suite!(pair, Pair, 2);
+suite!(tiny_pair, TinyPair, 128);
 suite!(fjall, Directory, 8);
 
 fn is_refused_with_a_sentence_that_names<L>(dir: &std::path::Path, second: Result<L, LogError>) {

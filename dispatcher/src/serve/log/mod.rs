@@ -30,7 +30,8 @@
 //! Sinks are known to the log by name. A sink that is new starts at the end: it gets what is accepted from then
 //! on. A sink that is gone takes its settlements along, and what only it was waiting for is trimmed.
 //!
-//! May import nothing of this crate.
+//! `pair` puts two of them together: what this shard accepted, and what it inherited. May import nothing of this crate,
+//! but for that one `slots`.
 
 pub mod bench;
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod fjall;
 mod ledger;
 #[cfg(test)]
 pub(crate) mod memory;
+pub(super) mod pair;
 mod segment;
 
 use std::path::PathBuf;
@@ -47,7 +49,8 @@ use bytes::Bytes;
 
 #[cfg(test)]
 use fjall::FjallLog;
-pub(super) use segment::SegmentLog;
+pub(super) use pair::{Bequest, Gifts, INHERITED, PairLog};
+use segment::SegmentLog;
 pub use segment::fuzz;
 
 /// Bytes that one event takes besides its record: its frame and its index entry, rounded up.
@@ -213,6 +216,9 @@ mod tests {
     #[test]
     fn the_hash_of_a_key_never_changes() {
         assert_eq!(key_hash(""), 0xefd0_1f60_ba99_2926);
+        assert_eq!(key_hash("a"), 0x82a2_a958_a9be_ce5b);
+        assert_eq!(key_hash("order-4711"), 0x140f_65d6_8b87_9ec1);
+        assert_eq!(key_hash("gr\u{fc}\u{df}e"), 0xee29_eaa8_207e_2bfb);
         assert_ne!(key_hash("key-1"), key_hash("key-2"));
     }
 }

@@ -10,6 +10,8 @@
 //! is answered, the thread ends, and [`Writer::failed`] tells the process to. A full disk is no failed write: the
 //! requests of that group are refused, and the thread goes on.
 //!
+//! Work for other shards, what they hand over and what they have taken, is done in between, in the order that it came.
+//!
 //! `queue.rs` has the queue, `window.rs` the duplicates, which are looked for here because here events are in a
 //! row. May import `log` and `metrics`.
 
@@ -42,6 +44,11 @@ pub(super) enum NotStored {
     #[error("the disk is full")]
     Full,
 }
+
+/// Something else to do with the log, between two groups. It answers whoever waits for it. What it
+/// returns are events for the duplicate window: when they were accepted, and
+/// their identities.
+type Work = Box<dyn FnOnce() -> Result<Vec<(i64, u128)>, LogError> + Send>;
 
 /// How to reach the writer.
 #[derive(Clone)]
@@ -78,6 +85,28 @@ impl Writer {
         let (done, durable) = oneshot::channel();
         self.queue.append(Append { records, done })?;
         durable.await.map_err(|_| Ended)?
+    }
+
+    /// Has the thread do `work` with the log, after the settlements that are queued. `Ok` has what it returned; the events
+    /// of `remember` are in the duplicate window from then on.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        remember: Vec<(i64, u128)>,
+        work: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, NotStored> {
+        let (done, answer) = oneshot::channel();
+        self.queue.work(Box::new(move || match work() {
+            Ok(result) => {
+                let _ = done.send(Ok(result));
+                Ok(remember)
+            }
+            Err(LogError::Full) => {
+                let _ = done.send(Err(NotStored::Full));
+                Ok(Vec::new())
+            }
+            Err(e) => Err(e),
+        }))?;
+        answer.await.map_err(|_| Ended)?
     }
 
     /// Notes that `sink` is done with an event. Not durable on its own. Never waits.
@@ -143,11 +172,19 @@ fn run(
     let mut records = Vec::new();
     let mut waiters = Vec::new();
     let mut settlements = Vec::new();
-    while queue.take(&mut appends, &mut settlements) {
+    let mut work = Vec::new();
+    while queue.take(&mut appends, &mut settlements, &mut work) {
         metrics.log_is_busy(true);
         if !settlements.is_empty() {
             log.settle(&settlements)?;
             settlements.clear();
+        }
+        for work in work.drain(..) {
+            for (accepted_at_us, identity) in work()? {
+                if let Some(window) = &mut window {
+                    window.remember(identity, accepted_at_us);
+                }
+            }
         }
         for append in appends.drain(..) {
             records.extend(append.records);

@@ -1,6 +1,6 @@
 //! What waits for the writer: events to append, and settlements.
 //!
-//! An append wakes the writer at once. Settlements do not each: the writer looks at them with the next append, or
+//! An append wakes the writer at once, and so does work for other shards. Settlements do not each: the writer looks at them with the next append, or
 //! [`LINGER`] after the first of them, so that a busy sink costs a few hundred wake-ups a second and not one per
 //! event. Pushing never waits. Memory is bounded by what pushes: the bodies that ingest holds at once, and the
 //! windows of the sinks.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::super::log::{Entry, NewRecord, SinkId};
-use super::{Ended, NotStored};
+use super::{Ended, NotStored, Work};
 
 /// Most events, and most settlements, in one group: bounds how long the first of them waits for the last.
 const MAX_GROUP: usize = 4096;
@@ -42,6 +42,7 @@ enum Waiting {
 struct Inner {
     appends: VecDeque<Append>,
     settlements: Vec<(SinkId, Entry)>,
+    work: Vec<Work>,
     waiting: Waiting,
     closing: bool,
     ended: bool,
@@ -64,6 +65,16 @@ impl Queue {
         if wake {
             self.changed.notify_one();
         }
+        Ok(())
+    }
+
+    /// Queues other work. It is done after the settlements that were queued before it.
+    pub(super) fn work(&self, work: Work) -> Result<(), Ended> {
+        let mut inner = self.open()?;
+        inner.work.push(work);
+        inner.waiting = Waiting::Nothing;
+        drop(inner);
+        self.changed.notify_one();
         Ok(())
     }
 
@@ -98,13 +109,20 @@ impl Queue {
         inner.ended = true;
         inner.appends.clear();
         inner.settlements.clear();
+        inner.work.clear();
     }
 
     /// Waits for the next group, and puts it where it is told to. False when the queue is closed and empty.
-    pub(super) fn take(&self, appends: &mut Vec<Append>, settlements: &mut Vec<(SinkId, Entry)>) -> bool {
+    pub(super) fn take(
+        &self,
+        appends: &mut Vec<Append>,
+        settlements: &mut Vec<(SinkId, Entry)>,
+        work: &mut Vec<Work>,
+    ) -> bool {
         let mut inner = self.inner();
         let mut until = None;
-        while inner.appends.is_empty() && !inner.closing && inner.settlements.len() < MAX_GROUP {
+        while inner.appends.is_empty() && inner.work.is_empty() && !inner.closing && inner.settlements.len() < MAX_GROUP
+        {
             if inner.settlements.is_empty() {
                 inner.waiting = Waiting::Anything;
                 inner = self.changed.wait(inner).unwrap_or_else(PoisonError::into_inner);
@@ -119,6 +137,7 @@ impl Queue {
         }
         inner.waiting = Waiting::Nothing;
         std::mem::swap(&mut inner.settlements, settlements);
+        work.append(&mut inner.work);
         let (mut events, mut bytes) = (0, 0);
         while events < MAX_GROUP
             && bytes < MAX_GROUP_BYTES
@@ -128,7 +147,7 @@ impl Queue {
             bytes += append.records.iter().map(|new| new.record.len()).sum::<usize>();
             appends.push(append);
         }
-        !(appends.is_empty() && settlements.is_empty() && inner.closing)
+        !(appends.is_empty() && settlements.is_empty() && work.is_empty() && inner.closing)
     }
 
     fn open(&self) -> Result<MutexGuard<'_, Inner>, Ended> {

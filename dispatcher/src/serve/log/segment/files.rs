@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// An open file. All of it may be used from several threads.
-pub(super) trait File: Send + Sync {
+pub(in crate::serve::log) trait File: Send + Sync {
     /// Bytes in it.
     fn len(&self) -> io::Result<u64>;
 
@@ -37,7 +37,7 @@ pub(super) fn zeros() -> &'static [u8] {
 }
 
 /// The directory of one log. No other files are of interest, and no other process changes these.
-pub(super) trait Directory: Send + Sync + 'static {
+pub(in crate::serve::log) trait Directory: Send + Sync + 'static {
     /// Names of all files.
     fn list(&self) -> io::Result<Vec<String>>;
 
@@ -67,10 +67,10 @@ pub(super) trait Directory: Send + Sync + 'static {
 const O_DIRECT: i32 = rustix::fs::OFlags::DIRECT.bits().cast_signed();
 
 /// A directory of the file system.
-pub(super) struct Real(PathBuf);
+pub(in crate::serve::log) struct Real(PathBuf);
 
 impl Real {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(in crate::serve::log) fn new(path: &Path) -> Self {
         Self(path.to_owned())
     }
 }

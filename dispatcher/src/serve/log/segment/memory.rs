@@ -11,7 +11,7 @@ const SECTOR: usize = 512;
 
 /// What a power cut leaves of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
+pub(in crate::serve) enum Cut {
     /// Nothing.
     Nothing,
     /// Whole writes, each with even chance.
@@ -60,34 +60,34 @@ impl Memory {
     }
 
     /// From now on this many bytes can be added.
-    pub(super) fn room(&self, bytes: Option<usize>) {
+    pub(in crate::serve::log) fn room(&self, bytes: Option<usize>) {
         self.disk().room = bytes;
     }
 
     /// After so many operations, one fails. A write that fails may have been done in part.
-    pub(super) fn fail_in(&self, operations: Option<u32>, writes_are_short: bool) {
+    pub(in crate::serve::log) fn fail_in(&self, operations: Option<u32>, writes_are_short: bool) {
         let mut disk = self.disk();
         disk.fails_in = operations;
         disk.writes_are_short = writes_are_short;
     }
 
     /// Syncs so far.
-    pub(super) fn syncs(&self) -> u64 {
+    pub(in crate::serve::log) fn syncs(&self) -> u64 {
         self.disk().syncs
     }
 
     /// Bytes of all files.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::serve::log) fn bytes(&self) -> usize {
         self.disk().files.values().map(|content| content.0.lock().unwrap().now.len()).sum()
     }
 
     /// Names of all files.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(in crate::serve::log) fn names(&self) -> Vec<String> {
         self.disk().files.keys().cloned().collect()
     }
 
     /// Changes what is in a file, as only damage does.
-    pub(super) fn damage(&self, name: &str, change: impl FnOnce(&mut [u8])) {
+    pub(in crate::serve::log) fn damage(&self, name: &str, change: impl FnOnce(&mut [u8])) {
         let disk = self.disk();
         let mut content = disk.files[name].0.lock().unwrap();
         change(&mut content.now);
@@ -96,12 +96,12 @@ impl Memory {
     }
 
     /// What is in a file.
-    pub(super) fn content(&self, name: &str) -> Vec<u8> {
+    pub(in crate::serve::log) fn content(&self, name: &str) -> Vec<u8> {
         self.disk().files[name].0.lock().unwrap().now.clone()
     }
 
     /// The power fails, and comes back. `draw` gives random numbers.
-    pub(super) fn cut(&self, cut: Cut, mut draw: impl FnMut() -> u64) -> Self {
+    pub(in crate::serve::log) fn cut(&self, cut: Cut, mut draw: impl FnMut() -> u64) -> Self {
         let disk = self.disk();
         let names = match cut {
             Cut::All => &disk.files,

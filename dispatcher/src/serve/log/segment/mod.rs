@@ -27,7 +27,7 @@
 
 mod checkpoint;
 mod compact;
-mod files;
+pub(super) mod files;
 mod format;
 mod found;
 pub mod fuzz;
@@ -69,7 +69,10 @@ const SIZES: Sizes = Sizes { smallest: 4 * 1024 * 1024, largest: 64 * 1024 * 102
 const MAX_IDENTITIES: usize = 1_000_000;
 
 /// Where the files are, in the data directory.
-const FOLDER: &str = "log";
+pub(super) const FOLDER: &str = "log";
+
+/// Where those of the inherited log are.
+const INHERITED: &str = "inherited";
 
 /// Where the lock is, in [`FOLDER`].
 const LOCK: &str = "lock";
@@ -104,7 +107,24 @@ impl SegmentLog {
         if dir.join(EARLIER).exists() {
             return Err(LogError::Foreign("the store of a version before the first: give an empty --data-dir"));
         }
-        let path = dir.join(FOLDER);
+        Self::open_folder(dir, FOLDER, sink_names)
+    }
+
+    /// Whether there is an inherited log in the data directory `dir`.
+    pub(super) fn has_inherited(dir: &Path) -> bool {
+        dir.join(INHERITED).exists()
+    }
+
+    /// Opens the inherited log in the data directory `dir`, or makes a new one.
+    pub(super) fn open_inherited(dir: &Path, sink_names: &[String]) -> Result<Self, LogError> {
+        let log = Self::open_folder(dir, INHERITED, sink_names)?;
+        // What is in it is to be found after a power cut, and so has its folder to be.
+        std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| store(&e))?;
+        Ok(log)
+    }
+
+    fn open_folder(dir: &Path, folder: &str, sink_names: &[String]) -> Result<Self, LogError> {
+        let path = dir.join(folder);
         let directory = |source| LogError::Directory { path: dir.to_owned(), source };
         std::fs::create_dir_all(&path).map_err(directory)?;
         let lock = std::fs::OpenOptions::new()
