@@ -92,8 +92,8 @@ pub fn simulate(intent: &FleetIntent, load: &Load, world: &World, seed: u64, eve
         let told = told(&fleet, now);
         if now >= due || told != last_told {
             last_told = told;
-            let seen = FleetSnapshot { history, ..fleet.seen(now) };
-            let decided = decide(intent, &seen, &memory, time(now));
+            let snapshot = FleetSnapshot { history, ..fleet.seen(now) };
+            let decided = decide(intent, &snapshot, &memory, time(now));
             history = decided.history.clone();
             timeline.decisions += 1;
             let remembered = decided.memory();

@@ -164,7 +164,7 @@ fn no_event_is_lost_when_shards_come_and_go() {
     for seed in 0..5 {
         let load = shaped(Shape::Spike, 100.0, 3_000.0, 3_600, seed);
         let intent = FleetIntent {
-            scaling: crate::fleet::ScalingIntent { stabilization: Duration::from_secs(60), ..intent(8).scaling },
+            scaling: crate::fleet::ScalingIntent { stabilization: Duration::from_mins(1), ..intent(8).scaling },
             ..intent(8)
         };
         let timeline = simulate(&intent, &load, &World::default(), seed, 1);

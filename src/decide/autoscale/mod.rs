@@ -38,6 +38,9 @@ use trial::Verdict;
 
 /// While there is something to do, what matters changes within seconds.
 const RECHECK_BUSY: Duration = Duration::from_secs(2);
+/// While a backlog is new and nothing has been seen to be settled: what the shards manage shows with the first
+/// deliveries, and is waited for no longer than that. It ends when the rates describe a time without arrivals.
+const RECHECK_NEW: Duration = Duration::from_millis(200);
 /// Else: rates move without a report that says anything new.
 const RECHECK_CALM: Duration = Duration::from_secs(10);
 /// So much more than the target may arrive before shards are added, or noise would add them.
@@ -291,7 +294,11 @@ impl Region<'_> {
             numbers,
             message,
             memory,
-            recheck_after: if busy { RECHECK_BUSY } else { RECHECK_CALM },
+            recheck_after: match () {
+                () if reason == ScalingReason::CapacityUnknown && demand.arrival > 0.0 => RECHECK_NEW,
+                () if busy => RECHECK_BUSY,
+                () => RECHECK_CALM,
+            },
         }
     }
 }

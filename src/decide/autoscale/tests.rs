@@ -21,7 +21,7 @@ fn steady(shards: u32, each: f64) -> Situation {
     let memory = RegionMemory { wanted: Some(shards), capacity, ..RegionMemory::default() };
     let mut situation =
         Situation { intent, seen: fixtures::region(1, shards), memory, limit: None, now: fixtures::now() };
-    situation.report(0, rates(each));
+    situation.report(0, &rates(each));
     situation
 }
 
@@ -30,7 +30,7 @@ fn rates(each: f64) -> Rates {
 }
 
 impl Situation {
-    fn report(&mut self, backlog: u64, rates: Rates) {
+    fn report(&mut self, backlog: u64, rates: &Rates) {
         for shard in self.seen.shards.values_mut() {
             shard.report = fixtures::reading_with(backlog, rates.clone());
         }
@@ -78,10 +78,10 @@ fn more_that_arrives_asks_for_shards_by_utilization() {
 #[test]
 fn a_backlog_asks_for_shards_by_the_time_that_it_may_take() {
     let mut situation = steady(2, 60.0);
-    situation.report(6_000, rates(60.0));
+    situation.report(6_000, &rates(60.0));
     // (120 + 12000 / 60) / 70
     assert_eq!(situation.size(), (5, ScalingReason::LoadHigher));
-    situation.intent.scaling.target_drain = Duration::from_secs(600);
+    situation.intent.scaling.target_drain = Duration::from_mins(10);
     assert_eq!(situation.size(), (2, ScalingReason::Suits));
 }
 
@@ -100,7 +100,7 @@ fn more_than_the_maximum_is_not_had_and_said() {
 #[test]
 fn a_capacity_that_is_hardly_known_at_most_doubles_the_size() {
     let mut situation = steady(2, 90.0);
-    situation.report(60_000, rates(90.0));
+    situation.report(60_000, &rates(90.0));
     situation.memory.capacity = None;
     let decision = situation.decide();
     assert_eq!((decision.to, decision.bound), (4, Some(Bound::Doubling)));
@@ -109,15 +109,25 @@ fn a_capacity_that_is_hardly_known_at_most_doubles_the_size() {
 #[test]
 fn a_backlog_of_which_nothing_is_settled_asks_for_nothing() {
     let mut situation = steady(2, 0.0);
-    situation.report(60_000, rates(0.0));
+    situation.report(60_000, &rates(0.0));
     situation.memory.capacity = None;
     assert_eq!(situation.size(), (2, ScalingReason::CapacityUnknown));
+    assert_eq!(situation.decide().recheck_after, RECHECK_BUSY);
+}
+
+#[test]
+fn a_new_backlog_is_looked_at_again_as_soon_as_its_first_events_may_have_been_settled() {
+    let mut situation = steady(2, 0.0);
+    situation.report(60_000, &Rates { accepted: 500.0, ..rates(0.0) });
+    situation.memory.capacity = None;
+    let decision = situation.decide();
+    assert_eq!((decision.reason, decision.recheck_after), (ScalingReason::CapacityUnknown, RECHECK_NEW));
 }
 
 #[test]
 fn the_backlog_of_a_sink_that_is_sent_nothing_asks_for_nothing() {
     let mut situation = steady(2, 60.0);
-    situation.report(60_000, rates(60.0));
+    situation.report(60_000, &rates(60.0));
     for shard in situation.seen.shards.values_mut() {
         let Observation::Reading { value, .. } = &mut shard.report else { panic!() };
         value.shard.sinks[0].phase = signalbox_contract::BreakerPhase::Tripped;
@@ -143,10 +153,10 @@ fn fewer_shards_are_wanted_only_when_they_have_been_enough_for_the_window() {
 fn the_largest_size_of_the_window_is_kept() {
     let mut situation = steady(6, 10.0);
     situation.after(100);
-    situation.report(0, rates(40.0));
+    situation.report(0, &rates(40.0));
     situation.after(1);
     situation.after(60);
-    situation.report(0, rates(10.0));
+    situation.report(0, &rates(10.0));
     situation.after(1);
     (0..40).for_each(|_| situation.after(5));
     // 240 a second with a margin asked for 5, less than the window ago.
@@ -182,12 +192,12 @@ fn capacity_is_learned_from_shards_that_are_at_their_limit_only() {
     let busy = Rates { cpu: Some(0.95), ..rates(80.0) };
     let mut situation = steady(2, 80.0);
     situation.memory.capacity = None;
-    situation.report(10_000, busy.clone());
+    situation.report(10_000, &busy);
     assert_eq!(situation.decide().numbers.capacity, Some(80));
     // Half a second of work is no backlog, and a sink that is slow is no limit of the shard.
-    situation.report(40, Rates { cpu: Some(0.1), ..rates(80.0) });
+    situation.report(40, &Rates { cpu: Some(0.1), ..rates(80.0) });
     assert_eq!(situation.decide().numbers.capacity, None);
-    situation.report(10_000, busy);
+    situation.report(10_000, &busy);
     situation.limit = Some(Limit::Sink("audit".to_owned()));
     assert_eq!(situation.decide().numbers.capacity, None);
 }
@@ -197,8 +207,8 @@ fn noise_moves_no_capacity_and_a_change_does() {
     let of = |each: f64| {
         let mut situation = steady(2, each);
         situation.memory.capacity =
-            Some(Capacity { per_second: 100, samples: 8, seen_at: fixtures::now() - Duration::from_secs(60) });
-        situation.report(10_000, Rates { cpu: Some(0.95), ..rates(each) });
+            Some(Capacity { per_second: 100, samples: 8, seen_at: fixtures::now() - Duration::from_mins(1) });
+        situation.report(10_000, &Rates { cpu: Some(0.95), ..rates(each) });
         situation.decide().numbers.capacity.unwrap()
     };
     assert_eq!((of(92.0), of(109.0)), (100, 100));
@@ -209,13 +219,13 @@ fn noise_moves_no_capacity_and_a_change_does() {
 fn growth_that_brought_nothing_is_not_repeated_until_its_time_is_over() {
     let mut situation = steady(2, 50.0);
     situation.intent.regions[0].shards.max = 64;
-    situation.report(60_000, rates(50.0));
+    situation.report(60_000, &rates(50.0));
     let first = situation.decide();
     assert!(first.to > 2 && first.memory.trial.is_some());
     situation.after(0);
     // The shards that were added share what the sink takes.
     situation.seen = fixtures::region(1, first.to);
-    situation.report(60_000, rates(100.0 / f64::from(first.to)));
+    situation.report(60_000, &rates(100.0 / f64::from(first.to)));
     situation.after(60);
     let judged = situation.decide();
     assert_eq!((judged.to, judged.reason), (first.to, ScalingReason::Ineffective));
@@ -230,7 +240,7 @@ fn growth_that_brought_nothing_is_not_repeated_until_its_time_is_over() {
 #[test]
 fn what_shards_cannot_help_is_named_and_adds_none() {
     let mut situation = steady(2, 60.0);
-    situation.report(60_000, rates(60.0));
+    situation.report(60_000, &rates(60.0));
     situation.limit = Some(Limit::Sink("audit".to_owned()));
     let decision = situation.decide();
     assert_eq!((decision.to, decision.reason), (2, ScalingReason::LimitedElsewhere));
@@ -241,7 +251,7 @@ fn what_shards_cannot_help_is_named_and_adds_none() {
 fn attempts_that_are_limited_do_not_lower_what_is_known_well() {
     let mut situation = steady(2, 40.0);
     let sinks = [("audit".to_owned(), SinkRates { delivered: 40.0, limited: 0.9, ..SinkRates::default() })].into();
-    situation.report(10_000, Rates { sinks, ..rates(40.0) });
+    situation.report(10_000, &Rates { sinks, ..rates(40.0) });
     situation.now += Duration::from_secs(10);
     assert_eq!(situation.decide().numbers.capacity, Some(100));
 }

@@ -23,9 +23,11 @@ pub(super) fn message(told: &Told<'_>) -> String {
     let text = match told.reason {
         ScalingReason::Fixed | ScalingReason::External => return String::new(),
         ScalingReason::SpecRange => format!("{shards}, as the range in the spec has it"),
-        ScalingReason::Suits => format!("{shards} suit the load"),
+        ScalingReason::Suits => format!("{shards} {} the load", if told.to == 1 { "suits" } else { "suit" }),
         ScalingReason::LoadHigher => format!("the load asks for {shards}"),
-        ScalingReason::LoadLower => format!("{shards} have been enough for long"),
+        ScalingReason::LoadLower => {
+            format!("{shards} {} been enough for long", if told.to == 1 { "has" } else { "have" })
+        }
         ScalingReason::Stabilizing => {
             let minutes = told.stabilization.as_secs();
             format!("{shards}; fewer would do, if that is still so {minutes} s after more were called for")
