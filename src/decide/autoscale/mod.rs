@@ -38,9 +38,6 @@ use trial::Verdict;
 
 /// While there is something to do, what matters changes within seconds.
 const RECHECK_BUSY: Duration = Duration::from_secs(2);
-/// While a backlog is new and nothing has been seen to be settled: what the shards manage shows with the first
-/// deliveries, and is waited for no longer than that. It ends when the rates describe a time without arrivals.
-const RECHECK_NEW: Duration = Duration::from_millis(200);
 /// Else: rates move without a report that says anything new.
 const RECHECK_CALM: Duration = Duration::from_secs(10);
 /// So much more than the target may arrive before shards are added, or noise would add them.
@@ -49,6 +46,9 @@ const UP_MARGIN: f64 = 1.1;
 const DOWN_MARGIN: f64 = 1.25;
 /// While shards are starting, a backlog may take so many times the target: they will help to drain it.
 const STARTING_SLACK: f64 = 2.0;
+/// Events a second that a shard is taken to settle while events arrive and nothing has been seen to be settled: a spike
+/// is not to wait for its first deliveries. Few enough for a slow sink; one shard too many is found out by its trial.
+const ASSUMED: f64 = 100.0;
 /// A capacity that was seen less often is hardly known.
 const KNOWN_WELL: u32 = 3;
 /// So often the size grows before it is judged what that brought.
@@ -139,17 +139,25 @@ impl Region<'_> {
         self.capacity.map(|capacity| float(capacity.per_second))
     }
 
+    /// The same where it was not learned: a shard can settle at least what it does.
+    fn seen_per_shard(&self) -> Option<f64> {
+        let Demand { arrival, settled, .. } = self.demand;
+        match settled / f64::from(self.from) {
+            seen if seen > 0.0 => Some(seen),
+            _ => (arrival > 0.0).then_some(ASSUMED),
+        }
+    }
+
     fn utilization(&self) -> f64 {
         f64::from(self.scaling.target_utilization) / 100.0
     }
 
     /// Whether the shards that are wanted suit the load.
     fn is_enough(&self) -> bool {
-        let Demand { arrival, settled, backlog, starting, .. } = &self.demand;
+        let Demand { arrival, backlog, starting, .. } = &self.demand;
         let drain = self.scaling.target_drain.as_secs_f64() * if *starting { STARTING_SLACK } else { 1.0 };
         let Some(per_shard) = self.per_shard() else {
-            // What they can settle is at least what they do.
-            return *backlog <= settled * drain;
+            return *backlog <= self.seen_per_shard().unwrap_or(0.0) * f64::from(self.from) * drain;
         };
         let capacity = f64::from(self.from) * per_shard;
         let spare = (capacity - arrival).max(0.0);
@@ -159,14 +167,12 @@ impl Region<'_> {
 
     /// The shards that a load of `times` what is seen needs. `None`: a shard's capacity is not known.
     fn needed(&self, times: f64) -> Option<u32> {
-        let Demand { arrival, settled, backlog, .. } = &self.demand;
+        let Demand { arrival, backlog, .. } = &self.demand;
         let asked = (arrival + backlog / self.scaling.target_drain.as_secs_f64()) * times;
         if asked < 0.5 {
             return Some(0);
         }
-        // Nothing is known of a shard, but that those there are settle so much.
-        let seen = || Some(settled / f64::from(self.from)).filter(|rate| *rate > 0.0);
-        let per_shard = self.per_shard().or_else(seen)?;
+        let per_shard = self.per_shard().or_else(|| self.seen_per_shard())?;
         Some(ceil(asked / (per_shard * self.utilization())))
     }
 
@@ -294,11 +300,7 @@ impl Region<'_> {
             numbers,
             message,
             memory,
-            recheck_after: match () {
-                () if reason == ScalingReason::CapacityUnknown && demand.arrival > 0.0 => RECHECK_NEW,
-                () if busy => RECHECK_BUSY,
-                () => RECHECK_CALM,
-            },
+            recheck_after: if busy { RECHECK_BUSY } else { RECHECK_CALM },
         }
     }
 }

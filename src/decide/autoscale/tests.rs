@@ -112,16 +112,17 @@ fn a_backlog_of_which_nothing_is_settled_asks_for_nothing() {
     situation.report(60_000, &rates(0.0));
     situation.memory.capacity = None;
     assert_eq!(situation.size(), (2, ScalingReason::CapacityUnknown));
-    assert_eq!(situation.decide().recheck_after, RECHECK_BUSY);
 }
 
 #[test]
-fn a_new_backlog_is_looked_at_again_as_soon_as_its_first_events_may_have_been_settled() {
+fn a_spike_does_not_wait_for_its_first_deliveries() {
     let mut situation = steady(2, 0.0);
-    situation.report(60_000, &Rates { accepted: 500.0, ..rates(0.0) });
+    let arriving = Rates { accepted: 500.0, ..rates(0.0) };
     situation.memory.capacity = None;
-    let decision = situation.decide();
-    assert_eq!((decision.reason, decision.recheck_after), (ScalingReason::CapacityUnknown, RECHECK_NEW));
+    situation.report(60_000, &arriving);
+    assert_eq!(situation.size(), (4, ScalingReason::LoadHigher));
+    situation.report(5_000, &arriving);
+    assert_eq!(situation.size(), (2, ScalingReason::Suits), "100 a second would settle that in time");
 }
 
 #[test]

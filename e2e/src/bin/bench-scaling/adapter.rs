@@ -19,13 +19,14 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, Patc
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 use signalbox_cluster::Cluster;
-use signalbox_e2e::{Scene, eventually};
+use signalbox_e2e::{Scene, Stage, eventually};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
+use crate::NAMESPACE;
 use crate::spikes::backlog;
 
 /// The metric; its label says which fleet.
@@ -51,8 +52,8 @@ impl Adapter {
         let address = listener.local_addr()?;
         let asked = Arc::new(AtomicU64::new(0));
         let server = tokio::spawn(serve(listener, acceptor()?, scene.clone(), asked.clone())).abort_handle();
-        for object in objects(scene, address) {
-            apply(scene, object).await?;
+        for object in objects(&scene.namespace, address) {
+            apply(&scene.stage, object).await?;
         }
         let name = "v1beta1.external.metrics.k8s.io";
         let services: Api<DynamicObject> = Api::all_with(scene.stage.client.clone(), &api_service());
@@ -74,14 +75,24 @@ impl Adapter {
     }
 
     /// Takes it away again.
-    pub(crate) async fn end(self, scene: &Scene) -> Result<()> {
+    pub(crate) async fn end(self, stage: &Stage) -> Result<()> {
         self.server.abort();
-        for object in objects(scene, ([127, 0, 0, 1], 1).into()) {
-            let (api, object) = api_of(scene, object)?;
-            api.delete(&object.name_any(), &DeleteParams::default()).await?;
-        }
-        Ok(())
+        clear(stage).await
     }
+}
+
+/// Removes what the API server was told, by this run or an earlier one: while it asks an adapter that is gone, no
+/// namespace can be deleted.
+pub(crate) async fn clear(stage: &Stage) -> Result<()> {
+    for object in objects(NAMESPACE, ([127, 0, 0, 1], 1).into()) {
+        let (api, object) = api_of(stage, object)?;
+        match api.delete(&object.name_any(), &DeleteParams::default()).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }
 
 /// Where this machine can be reached from the API server, with any port.
@@ -175,8 +186,7 @@ fn values(fleet: &str, events: u64) -> Value {
 }
 
 /// What makes the API server ask us, and lets the autoscaler ask the API server.
-fn objects(scene: &Scene, address: SocketAddr) -> [Value; 5] {
-    let namespace = &scene.namespace;
+fn objects(namespace: &str, address: SocketAddr) -> [Value; 5] {
     [
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": NAME, "namespace": namespace},
             "spec": {"ports": [{"name": "https", "port": 443, "targetPort": address.port()}]}}),
@@ -201,11 +211,11 @@ fn api_service() -> ApiResource {
     ApiResource::from_gvk(&GroupVersionKind::gvk("apiregistration.k8s.io", "v1", "APIService"))
 }
 
-fn api_of(scene: &Scene, object: Value) -> Result<(Api<DynamicObject>, DynamicObject)> {
+fn api_of(stage: &Stage, object: Value) -> Result<(Api<DynamicObject>, DynamicObject)> {
     let object: DynamicObject = serde_json::from_value(object)?;
     let kind = GroupVersionKind::try_from(object.types.clone().context("an object without a kind")?)?;
     let resource = ApiResource::from_gvk(&kind);
-    let client = scene.stage.client.clone();
+    let client = stage.client.clone();
     let api = match &object.metadata.namespace {
         Some(namespace) => Api::namespaced_with(client, namespace, &resource),
         None => Api::all_with(client, &resource),
@@ -213,8 +223,8 @@ fn api_of(scene: &Scene, object: Value) -> Result<(Api<DynamicObject>, DynamicOb
     Ok((api, object))
 }
 
-async fn apply(scene: &Scene, object: Value) -> Result<()> {
-    let (api, object) = api_of(scene, object)?;
+async fn apply(stage: &Stage, object: Value) -> Result<()> {
+    let (api, object) = api_of(stage, object)?;
     api.patch(&object.name_any(), &PatchParams::apply("signalbox-bench").force(), &Patch::Apply(&object)).await?;
     Ok(())
 }

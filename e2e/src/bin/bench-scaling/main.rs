@@ -95,27 +95,34 @@ async fn run(arguments: &Arguments) -> Result<()> {
 async fn measure(cluster: &Cluster, images: &signalbox_images::Images, arguments: &Arguments) -> Result<Vec<Measured>> {
     let region = cluster.regions().into_iter().next().context("the cluster has no region")?;
     let stage = Stage::set(cluster, images).await?;
+    adapter::clear(&stage).await?;
     let scene = Scene::open(&stage, NAMESPACE).await?;
+    let all = compare(cluster, &scene, &region, arguments).await;
+    adapter::clear(&stage).await?;
+    scene.close().await?;
+    all
+}
+
+async fn compare(cluster: &Cluster, scene: &Scene, region: &str, arguments: &Arguments) -> Result<Vec<Measured>> {
     let mut all = Vec::new();
 
-    let subject = Subject::start(&scene, "internal", &region, "Internal").await?;
+    let subject = Subject::start(scene, "internal", region, "Internal").await?;
     all.push(subject.measure("Signalbox", arguments.spikes, true).await?);
     subject.end().await?;
 
     if arguments.hpa_spikes > 0 {
-        let adapter = adapter::Adapter::start(cluster, &scene).await?;
-        let subject = Subject::start(&scene, "external", &region, "External").await?;
-        hpa::apply(&scene, &subject.stateful_set(), hpa::Pace::Default).await?;
+        let adapter = adapter::Adapter::start(cluster, scene).await?;
+        let subject = Subject::start(scene, "external", region, "External").await?;
+        hpa::apply(scene, &subject.stateful_set(), hpa::Pace::Default).await?;
         all.push(subject.measure("HPA, defaults", arguments.hpa_spikes, false).await?);
-        hpa::apply(&scene, &subject.stateful_set(), hpa::Pace::Fastest).await?;
+        hpa::apply(scene, &subject.stateful_set(), hpa::Pace::Fastest).await?;
         let controller = hpa::Controller::start(cluster)?;
         all.push(subject.measure("HPA, looks every second", arguments.hpa_spikes, false).await?);
         drop(controller);
         ensure!(adapter.asked() > 0, "the HorizontalPodAutoscaler never asked for its metric");
         subject.end().await?;
-        adapter.end(&scene).await?;
+        adapter.end(&scene.stage).await?;
     }
-    scene.close().await?;
     Ok(all)
 }
 

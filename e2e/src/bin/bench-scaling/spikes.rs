@@ -91,6 +91,7 @@ impl Subject {
 
     async fn spike(&self, what: &str, number: u32) -> Result<Duration> {
         // Or they would be taken for the events of the spike before, sent again.
+        let what: String = what.chars().filter(char::is_ascii_alphanumeric).collect();
         let source = format!("/spike/{what}/{number}");
         let events: Vec<Value> = (0..EVENTS)
             .map(|number| {
