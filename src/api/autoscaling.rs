@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Autoscaling {
     /// Who decides how many shards a region runs. Internal: Signalbox does, from shards.min to shards.max, by what it
     /// observes of the shards. External: a HorizontalPodAutoscaler or a KEDA ScaledObject does, for each region's
-    /// StatefulSet <fleet>-<region>; a new StatefulSet starts with shards.min shards, and its replicas are never
-    /// written after that. Fixed: every region runs shards.min shards. Default: Internal. Example: External
+    /// StatefulSet, such as orders-eu-west; a new one starts with shards.min shards, and its replicas are never written
+    /// after that. Fixed: every region runs shards.min shards. Default: Internal. Example: External
     #[serde(default)]
     pub mode: ScalingMode,
 
