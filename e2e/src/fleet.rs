@@ -121,6 +121,18 @@ impl Fleet {
         .await
     }
 
+    /// Waits until it is ready, and all that can be told of it is told: what limits it is known only after half a minute.
+    pub async fn known(&self) -> Result<()> {
+        self.ready().await?;
+        self.status_where("what limits the fleet is known", Duration::from_mins(2), |status| {
+            condition(status, "BottleneckForecast")?;
+            ensure!(status.bottleneck.is_some(), "nothing is said about a bottleneck");
+            Ok(())
+        })
+        .await
+        .map(drop)
+    }
+
     /// Waits until its status, about the latest spec, passes `check`.
     pub async fn status_where(
         &self,

@@ -23,7 +23,7 @@ pub(crate) async fn story(act: Act) -> Result<()> {
         fleets.push(Fleet::apply(&scene, &spec).await?);
     }
     for fleet in &fleets {
-        fleet.ready().await?;
+        fleet.known().await?;
     }
 
     let since = writes::Since::now(log)?;

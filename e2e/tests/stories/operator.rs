@@ -40,7 +40,7 @@ async fn undisturbed(act: Act, disturb: impl AsyncFnOnce(&Stage) -> Result<()>) 
     let log = cluster.audit_log().context("this cluster keeps no audit log that can be read")?;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
     let fleet = Fleet::apply(&scene, &FleetSpec::new("orders", &regions, 2, &sinks)).await?;
-    fleet.ready().await?;
+    fleet.known().await?;
     let before = pods(&scene).await?;
 
     let since = writes::Since::now(log)?;
