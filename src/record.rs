@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::fleet::{FleetIntent, FleetPlan, ScalingNumbers};
+use crate::fleet::{FleetIntent, FleetPlan, ScalingNumbers, whole_second};
 
 /// A region is written down once in so long.
 const EVERY: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ impl Recorder {
                 continue;
             }
             let line = serde_json::json!({
-                "time": Timestamp::from_second(now.as_second()).unwrap_or(now),
+                "time": whole_second(now),
                 "fleet": fleet,
                 "region": region.name,
                 "arrivalPerSecond": arrival,

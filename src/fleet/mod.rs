@@ -30,4 +30,4 @@ pub use snapshot::{
     FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, Rates, RegionSnapshot, Report, Rollout,
     ShardSnapshot, SinkRates, TroubleKind, Volume,
 };
-pub use units::{approximate_age, approximate_count, check_network, parse_duration, round_to_two_digits};
+pub use units::{approximate_age, approximate_count, check_network, parse_duration, round_to_two_digits, whole_second};

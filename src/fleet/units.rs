@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// Parses a Go-style duration of whole numbers, such as `1m30s`. `None` if it is not one, or overflows.
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
@@ -100,6 +102,11 @@ pub fn approximate_age(age: Duration) -> String {
         6_000..=359_999 => format!("{}h", seconds / 3_600),
         _ => format!("{}d", seconds / 86_400),
     }
+}
+
+/// The second that has begun. The status keeps whole seconds: a fraction would make it differ from itself.
+pub fn whole_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// The nearest number of which only the first two digits are not 0.

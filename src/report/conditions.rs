@@ -20,7 +20,7 @@ use super::bottleneck::{self, BOTTLENECK_FORECAST};
 use super::scaling::{self, SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
 use crate::api::SinkStatus;
-use crate::fleet::{FleetPlan, RegionPlan, RegionReason, SpecError, Standing};
+use crate::fleet::{FleetPlan, RegionPlan, RegionReason, SpecError, Standing, whole_second};
 use crate::manifests::{Applied, ApplyFailure};
 
 const READY: &str = "Ready";
@@ -216,11 +216,6 @@ fn finish(old: &[Condition], drafts: Vec<Draft>, generation: Option<i64>, now: T
         }
     });
     sorted(conditions.collect())
-}
-
-/// The API server keeps whole seconds: a fraction would make the status differ from itself.
-pub(super) fn whole_second(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 
 fn sorted(mut conditions: Vec<Condition>) -> Vec<Condition> {

@@ -3,11 +3,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::conditions::{Draft, whole_second};
+use super::conditions::Draft;
+use super::status::whole;
 use crate::api::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
 use crate::fleet::{
     Bound, Capacity, FleetIntent, FleetPlan, RegionPlan, ScalingDecision, ScalingIntent, ScalingReason, ShardRange,
-    approximate_count,
+    approximate_count, whole_second,
 };
 
 pub(super) const SCALING_LIMITED: &str = "ScalingLimited";
@@ -137,8 +138,4 @@ fn draft(type_: &'static str, found: Option<(&RegionPlan, &ScalingDecision)>, re
             Draft { type_, status: "False", reason: ScalingReason::Suits.as_str().to_owned(), message: String::new() }
         }
     }
-}
-
-fn whole(number: u32) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }

@@ -166,6 +166,6 @@ fn backlog<'a>(
     }
 }
 
-fn whole(number: u32) -> i32 {
+pub(super) fn whole(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }

@@ -16,7 +16,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::demand::{Demand, KeptBy, Observed};
-use crate::fleet::{Capacity, round_to_two_digits};
+use super::numbers::{float, whole};
+use crate::fleet::{Capacity, round_to_two_digits, whole_second};
 
 /// Below this share of its processors, a shard's own housekeeping is too much of it to infer from.
 const CPU_WORTH_INFERRING: f64 = 0.2;
@@ -57,7 +58,7 @@ pub(super) fn learned(before: Option<Capacity>, demand: &Demand, elsewhere: bool
 
 fn sampled(before: Option<Capacity>, rate: f64, at: Timestamp, over: Duration) -> Capacity {
     let Some(known) = before.filter(|known| known.samples > 0) else {
-        return Capacity { per_second: whole(rate), samples: 1, seen_at: second(at) };
+        return Capacity { per_second: two_digits(rate), samples: 1, seen_at: whole_second(at) };
     };
     let since = at.duration_since(known.seen_at);
     // Whole seconds are what the status keeps: one is lost by it.
@@ -73,7 +74,7 @@ fn sampled(before: Option<Capacity>, rate: f64, at: Timestamp, over: Duration) -
     } else {
         old
     };
-    let next = Capacity { per_second: whole(moved), samples, seen_at: second(at) };
+    let next = Capacity { per_second: two_digits(moved), samples, seen_at: whole_second(at) };
     let news = next.per_second != known.per_second || samples != known.samples;
     if news || since.unsigned_abs() >= REMEMBER_EVERY { next } else { known }
 }
@@ -85,7 +86,7 @@ fn inferred(before: Option<Capacity>, demand: &Demand) -> Option<Capacity> {
     });
     let guesses: Vec<_> = guesses.collect();
     let Some((rate, at)) = median(&guesses) else { return before };
-    let guess = Capacity { per_second: whole(rate), samples: 0, seen_at: second(at) };
+    let guess = Capacity { per_second: two_digits(rate), samples: 0, seen_at: whole_second(at) };
     match before {
         // A guess is left alone unless it is off by a quarter: it is used with care anyway.
         Some(known) if (float(known.per_second) - rate).abs() <= 0.25 * rate => Some(known),
@@ -101,17 +102,7 @@ fn median(shards: &[Observed]) -> Option<(f64, Timestamp)> {
     Some((*rates.get((rates.len() - 1) / 2)?, at))
 }
 
-fn second(at: Timestamp) -> Timestamp {
-    Timestamp::from_second(at.as_second()).unwrap_or(at)
-}
-
 /// Two digits, at least 1.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is checked to be small")]
-fn whole(rate: f64) -> u64 {
-    round_to_two_digits((rate + 0.5) as u64).max(1)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "two digits")]
-fn float(rate: u64) -> f64 {
-    rate as f64
+fn two_digits(rate: f64) -> u64 {
+    round_to_two_digits(whole(rate)).max(1)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_contract::BreakerPhase;
 
+use super::numbers::float;
 use crate::fleet::{Limit, Observation, Rates, RegionSnapshot, Report, ShardSnapshot};
 
 /// A report that is older says nothing about now: a few of them may be lost.
@@ -216,9 +217,4 @@ fn kept_by(report: &Report, rates: &Rates, settled: f64, backlog: f64, limit: Op
         return Some(KeptBy::Itself);
     }
     rates.sinks.values().any(|sink| sink.limited >= LIMITED).then_some(KeptBy::Attempts)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "numbers of events are looked at to two digits")]
-fn float(count: u64) -> f64 {
-    count as f64
 }

@@ -18,6 +18,7 @@
 
 mod capacity;
 mod demand;
+mod numbers;
 mod text;
 mod trial;
 mod window;
@@ -31,9 +32,10 @@ use jiff::Timestamp;
 
 use crate::fleet::{
     Bound, Capacity, FleetIntent, Limit, RegionIntent, RegionMemory, RegionSnapshot, ScalingDecision, ScalingIntent,
-    ScalingMode, ScalingNumbers, ScalingReason, Trial, round_to_two_digits,
+    ScalingMode, ScalingNumbers, ScalingReason, Trial, round_to_two_digits, whole_second,
 };
 use demand::{Demand, KeptBy};
+use numbers::{float, whole};
 use trial::Verdict;
 
 /// While there is something to do, what matters changes within seconds.
@@ -305,22 +307,8 @@ impl Region<'_> {
     }
 }
 
-fn whole_second(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
-
 /// The next whole number, where a rounding error is no reason for one more.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
 fn ceil(shards: f64) -> u32 {
     (shards - 1e-6).ceil() as u32
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-fn whole(number: f64) -> u64 {
-    (number + 0.5) as u64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "two digits")]
-fn float(number: u64) -> f64 {
-    number as f64
 }

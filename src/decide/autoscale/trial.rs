@@ -1,15 +1,16 @@
 //! Whether growth brought anything: what was gained is compared with what was to be expected. Pure.
 //!
 //! It is judged once every shard that was added has worked for longer than rates look back. A region in which nothing
-//! waits any more has what it needs. Less than a tenth of what was
-//! expected is no use, and nothing is added for a while; twice as long with each time in a row.
+//! waits any more has what it needs. Less than a tenth of what was expected is no use, and nothing is added for a while;
+//! twice as long with each time in a row.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::demand::Demand;
-use crate::fleet::{Hold, Trial};
+use super::numbers::float;
+use crate::fleet::{Hold, Trial, whole_second};
 
 /// Below this share of what was expected, growth is of no use.
 const USE: f64 = 0.1;
@@ -63,11 +64,6 @@ pub(super) fn judge(trial: &Trial, demand: &Demand, drain: Duration, now: Timest
 pub(super) fn held(before: Option<Hold>, now: Timestamp) -> Hold {
     let times = before.map_or(0, |hold| hold.times).saturating_add(1);
     let wait = FIRST_HOLD.saturating_mul(1 << (times - 1).min(8)).min(LAST_HOLD);
-    let until = Timestamp::from_second(now.as_second()).unwrap_or(now) + wait;
+    let until = whole_second(now) + wait;
     Hold { until, times }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "two digits")]
-fn float(rate: u64) -> f64 {
-    rate as f64
 }

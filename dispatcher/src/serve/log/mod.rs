@@ -36,6 +36,8 @@
 pub mod bench;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod drawn;
 mod fjall;
 mod ledger;
 #[cfg(test)]

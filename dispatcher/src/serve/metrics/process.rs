@@ -1,6 +1,5 @@
 //! What the process costs, read from the system when it is asked for. With the events accepted or delivered between
-//! two readings, the first is CPU time per event. May import
-//! `processor`.
+//! two readings, the first is CPU time per event. May import `processor`.
 
 use std::sync::atomic::AtomicU64;
 

@@ -166,9 +166,7 @@ impl SinkMetrics {
 impl Metrics {
     /// An attempt ended, after so long.
     pub(in crate::serve) fn attempt(&self, sink: SinkId, outcome: AttemptOutcome, took: Duration) {
-        if let Some(counter) = self.0.sinks.get(sink).and_then(|sink| sink.attempts.get(outcome as usize)) {
-            counter.inc();
-        }
+        self.count_attempt(sink, outcome);
         if let Some(effort) = self.0.effort.get(sink) {
             effort.attempt(took);
         }
@@ -176,7 +174,11 @@ impl Metrics {
 
     /// An event could not even be sent.
     pub(in crate::serve) fn unreadable(&self, sink: SinkId) {
-        if let Some(counter) = self.0.sinks.get(sink).and_then(|sink| sink.attempts.get(Unreadable as usize)) {
+        self.count_attempt(sink, Unreadable);
+    }
+
+    fn count_attempt(&self, sink: SinkId, outcome: AttemptOutcome) {
+        if let Some(counter) = self.0.sinks.get(sink).and_then(|sink| sink.attempts.get(outcome as usize)) {
             counter.inc();
         }
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::{Bequest, INHERITED, Origin, PairLog, is_inherited};
+use crate::serve::log::drawn::{Random, for_seeds};
 use crate::serve::log::segment::SegmentLog;
 pub(in crate::serve) use crate::serve::log::segment::memory::Cut;
 use crate::serve::log::segment::memory::Memory;
@@ -41,34 +42,6 @@ impl Disks {
 
     pub(in crate::serve) fn cut(&self, cut: Cut, mut draw: impl FnMut() -> u64) -> Self {
         Self { own: self.own.cut(cut, &mut draw), inherited: self.inherited.cut(cut, draw) }
-    }
-}
-
-/// `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
-
-/// Runs this with so many seeds, and says which one it ended with.
-fn for_seeds(count: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    let only = std::env::var("SIGNALBOX_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    for seed in only.map_or(0..count, |seed| seed..seed + 1) {
-        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
-            println!("SIGNALBOX_SEED={seed} shows it again");
-            std::panic::resume_unwind(panic);
-        }
     }
 }
 

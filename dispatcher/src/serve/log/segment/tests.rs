@@ -9,28 +9,8 @@ use super::files::Directory;
 use super::format::Use;
 use super::memory::{Cut, Memory};
 use super::sizes::Sizes;
+use crate::serve::log::drawn::{Random, for_seeds};
 use crate::serve::log::{Entry, LogError, NewRecord, Position, ShardLog, SinkSet};
-
-/// `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[usize::try_from(self.below(from.len() as u64)).unwrap()]
-    }
-}
 
 fn names() -> Vec<String> {
     vec!["a".to_owned(), "b".to_owned()]
@@ -200,17 +180,6 @@ fn live(seed: u64) {
             }
             assert_eq!(log.end(), promises.0.keys().next_back().map_or(0, |last| last + 1), "the end of the log");
             promises.check(&log, power);
-        }
-    }
-}
-
-/// Runs this with so many seeds, and says which one it ended with.
-fn for_seeds(count: u64, run: impl Fn(u64) + std::panic::RefUnwindSafe) {
-    let only = std::env::var("SIGNALBOX_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
-    for seed in only.map_or(0..count, |seed| seed..seed + 1) {
-        if let Err(panic) = std::panic::catch_unwind(|| run(seed)) {
-            println!("SIGNALBOX_SEED={seed} shows it again");
-            std::panic::resume_unwind(panic);
         }
     }
 }
