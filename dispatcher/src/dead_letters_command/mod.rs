@@ -66,8 +66,9 @@ pub async fn run(args: DeadLettersArgs) -> anyhow::Result<bool> {
             Ok(true)
         }
         Action::Status => {
-            let mut answer = shard.ask("GET", "", &[("limit", "1".to_owned())]).await?;
+            // In this order: beside a replay that is done, the letters are not those from before its last step.
             let mut replays = shard.ask("GET", "/replays", &[]).await?;
+            let mut answer = shard.ask("GET", "", &[("limit", "1".to_owned())]).await?;
             let status = serde_json::json!({
                 "totals": answer["totals"].take(),
                 "replays": replays["replays"].take(),
