@@ -9,6 +9,7 @@
 //! **Architecture Invariant:** a leaf. Plain data with constructors; no async, no client, no clock, no policy.
 
 mod intent;
+mod keyring;
 mod limit;
 mod memory;
 pub mod names;
@@ -18,6 +19,7 @@ mod snapshot;
 mod units;
 
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
+pub use keyring::{Authority, KeyPairPem, Keyring};
 pub use limit::Limit;
 pub use memory::{Called, Capacity, FleetMemory, Hold, RegionMemory, Trial, WINDOW_ENTRIES};
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
