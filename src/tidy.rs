@@ -47,6 +47,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// The same for the dispatcher: `serve`, `sink` and `load` meet over HTTP only.
 const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
     ("event", &[]),
+    ("slots", &[]),
+    ("claims", &["slots"]),
     ("random", &[]),
     ("output", &[]),
     ("server", &["random"]),

@@ -9,6 +9,8 @@
 //! | module | what | may import |
 //! | --- | --- | --- |
 //! | [`event`] | what an event is, and its spellings; pure | nothing |
+//! | [`slots`] | which slot a key is in, and which shard owns a slot; pure | nothing |
+//! | [`claims`] | how slots change hands, one shard's part; pure | `slots` |
 //! | `server` | the accept loop: connections and their limits | `random` |
 //! | `random`, `output` | random numbers; lines on stdout and the addresses file | nothing |
 //! | [`serve`] | one shard | `event`, `server`, `random`, `output` |
@@ -21,6 +23,7 @@
 //! `serve`, `sink`, `load` and `dead_letters_command` do not know of each other: they meet over HTTP only, as
 //! strangers would.
 
+pub mod claims;
 pub mod dead_letters_command;
 pub mod event;
 pub mod load;
@@ -29,3 +32,4 @@ mod random;
 pub mod serve;
 mod server;
 pub mod sink;
+pub mod slots;

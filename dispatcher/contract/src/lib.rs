@@ -3,6 +3,7 @@
 //! ```text
 //! operator --ShardConfig (a file)--> shard
 //! operator <--ShardReport (JSON)---- shard
+//! operator --RoutingTable (JSON)---> shard <--> shards of the region
 //! ```
 //!
 //! **Architecture Invariant:** this crate is a leaf. It reads no clock, file or socket, and both sides may
@@ -13,9 +14,11 @@
 
 mod config;
 mod report;
+mod routing;
 
 pub use config::{AddressPolicy, ControlConfig, Ordering, RetryConfig, ShardConfig, SinkConfig, TlsConfig};
 pub use report::{BreakerPhase, LastFailure, ShardReport, SinkReport, Usage};
+pub use routing::{Peer, RoutingTable};
 
 /// The port that takes events: `POST /`.
 pub const EVENTS_PORT: u16 = 8080;

@@ -213,6 +213,9 @@ mod tests {
     #[test]
     fn the_hash_of_a_key_never_changes() {
         assert_eq!(key_hash(""), 0xefd0_1f60_ba99_2926);
+        assert_eq!(key_hash("a"), 0x82a2_a958_a9be_ce5b);
+        assert_eq!(key_hash("order-4711"), 0x140f_65d6_8b87_9ec1);
+        assert_eq!(key_hash("gr\u{fc}\u{df}e"), 0xee29_eaa8_207e_2bfb);
         assert_ne!(key_hash("key-1"), key_hash("key-2"));
     }
 }
