@@ -4,7 +4,7 @@
 //! One volume for all of them. The kubelet reads the Secrets that the spec names, so the operator does not, and keeps the files up
 //! to date: a shard reads one again when it changes, so nothing has to restart.
 
-use std::net::Ipv6Addr;
+use std::net::Ipv4Addr;
 
 use k8s_openapi::api::core::v1::{
     KeyToPath, ProjectedVolumeSource, SecretProjection, Volume, VolumeMount, VolumeProjection,
@@ -56,8 +56,7 @@ pub(super) fn mount() -> VolumeMount {
 pub(super) fn control(intent: &FleetIntent) -> ControlConfig {
     let [cert_file, key_file, ca_file] = FILES.map(|key| format!("{DIRECTORY}/control/{key}"));
     ControlConfig {
-        // Of both families, where there are both.
-        listen: (Ipv6Addr::UNSPECIFIED, CONTROL_PORT).into(),
+        listen: (Ipv4Addr::UNSPECIFIED, CONTROL_PORT).into(),
         cert_file,
         key_file,
         ca_file,
