@@ -5,7 +5,7 @@
 //! | without keys | everything | none |
 //! | with keys | probes and metrics for everybody; the rest from within the pod only | the report and dead letters |
 //!
-//! From within the pod is from 127.0.0.1 or ::1: so `kubectl exec` and `kubectl port-forward` reach the dead letters with
+//! From within the pod is from `127.0.0.1` or `::1`: so `kubectl exec` and `kubectl port-forward` reach the dead letters with
 //! the rights that Kubernetes asks for, and need no keys. May import `admin`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -53,12 +53,11 @@ pub(super) struct Ports {
 impl Ports {
     /// Answers on the admin port, and on the control port if there is one.
     pub(super) fn open(listener: TcpListener, control: Option<Control>, admin: &Arc<Admin>) -> Self {
-        let router = match control {
-            None => admin::router(admin.clone()),
-            Some(_) => {
-                let inner = admin::inner(admin.clone()).layer(middleware::from_fn(from_within));
-                admin::outer(admin.clone()).merge(inner)
-            }
+        let router = if control.is_some() {
+            let inner = admin::inner(admin.clone()).layer(middleware::from_fn(from_within));
+            admin::outer(admin.clone()).merge(inner)
+        } else {
+            admin::router(admin.clone())
         };
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let plain = tokio::spawn(async move {
