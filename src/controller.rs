@@ -19,7 +19,7 @@ use crate::apply::apply;
 use crate::clock;
 use crate::decide::decide;
 use crate::error::Error;
-use crate::fleet::{FleetIntent, FleetMemory, Keyring, ShardDefaults};
+use crate::fleet::{FleetHistory, FleetIntent, FleetMemory, Keyring, ShardDefaults};
 use crate::keys::keys;
 use crate::manifests::Inventory;
 use crate::metrics::Metrics;
@@ -57,6 +57,8 @@ struct Memory {
     written: BTreeMap<Key, EventDispatcher>,
     /// The keys that were made last, for the moment until the watch shows them.
     keyrings: BTreeMap<Key, (Keyring, jiff::Timestamp)>,
+    /// What was seen of each fleet over time.
+    histories: BTreeMap<Key, FleetHistory>,
     /// The fleets that were looked at, to be able to speak of one that is gone.
     known: BTreeMap<Key, ObjectReference>,
 }
@@ -128,9 +130,11 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
             return Ok(Action::await_change());
         }
     };
-    let (snapshot, inventory) = observe(&context.sources, &intent);
+    let (mut snapshot, inventory) = observe(&context.sources, &intent);
+    snapshot.history = context.memory().histories.remove(&key).unwrap_or_default();
     let remembered = FleetMemory::of(dispatcher.status.as_ref());
     let plan = decide(&intent, &snapshot, &remembered, now);
+    context.memory().histories.insert(key.clone(), plan.history.clone());
     let keyring = context.keyring(&key, &intent, &inventory, now)?;
     let applied = apply(&context.client, &inventory, render(&intent, &plan, &keyring)).await;
     let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };
@@ -222,6 +226,7 @@ impl Context {
             memory.failures.remove(key);
             memory.written.remove(key);
             memory.keyrings.remove(key);
+            memory.histories.remove(key);
             memory.known.remove(key)
         };
         self.metrics.fleet_gone(&key.0, &key.1);

@@ -72,6 +72,7 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn settled() -> FleetSnapshot {
     FleetSnapshot {
         regions: BTreeMap::from([("eu-west".to_owned(), region(1, 2)), ("us-east".to_owned(), region(2, 2))]),
+        ..FleetSnapshot::default()
     }
 }
 

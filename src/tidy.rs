@@ -138,7 +138,8 @@ fn read(root: &Path, path: &Path) -> Source {
         room: first.trim_end_matches(".rs").to_owned(),
         code,
         first_line: text.lines().next().unwrap_or_default().to_owned(),
-        test: ["tests", "laws", "fixtures", "tidy", "conformance", "memory"].contains(&name.as_str()),
+        test: relative.components().any(|part| part.as_os_str() == "tests")
+            || ["tests", "laws", "fixtures", "tidy", "conformance", "memory"].contains(&name.as_str()),
     }
 }
 

@@ -53,6 +53,8 @@ async fn a_slow_sink_shows_in_the_time_of_its_attempts_and_in_what_its_limit_kee
     assert!(usage["cpuLimitMillis"].as_u64() > Some(0), "{usage}");
     let busy = usage["diskBusyUsTotal"].as_u64().unwrap();
     assert!(busy > 0 && busy <= lived, "{busy} us of {lived}");
+    let waited = usage["diskWaitUsTotal"].as_u64().unwrap();
+    assert!(waited > 0 && waited <= 40 * lived, "40 events waited {waited} us in {lived}");
 }
 
 #[tokio::test]

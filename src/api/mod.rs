@@ -4,6 +4,7 @@
 //! doc comments here are what `kubectl explain` prints, so they are written for people who apply YAML.
 
 mod autoscaling;
+mod bottleneck;
 mod queue;
 mod scaling;
 mod sink;
@@ -16,6 +17,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use kube::CustomResourceExt as _;
 
 pub use autoscaling::{Autoscaling, ScalingMode};
+pub use bottleneck::BottleneckStatus;
 pub use queue::{Limits, Queue};
 pub use scaling::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
 pub use sink::{Ordering, Retry, Signing, Sink};

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DecisionStatus, ScalingStatus};
+use super::{BottleneckStatus, DecisionStatus, ScalingStatus};
 
 /// What the operator observed and decided. Numbers are rounded to two digits.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -38,10 +38,15 @@ pub struct EventDispatcherStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<DecisionStatus>,
 
+    /// What limits the fleet. Absent until that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bottleneck: Option<BottleneckStatus>,
+
     /// Ready (every shard serves as the spec says), Reconciling (the fleet is being changed), Stalled (it needs
     /// somebody's hand), SinksHealthy (every sink takes its events, and none was given up); of fleets that grow and shrink also
     /// ScalingLimited (more shards are needed than shards.max allows) and ScalingIneffective (more shards would not
-    /// help, so none are added). Each message names what to look at next.
+    /// help, so none are added); BottleneckForecast (the backlog of some region grows into its limit, or takes longer
+    /// than autoscaling.targetDrainTime, within the hour). Each message names what to look at next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

@@ -43,7 +43,7 @@ fn any_rates() -> impl Strategy<Value = Rates> {
     let rates = (any_rate(), any_rate(), any_rate(), any_rate());
     (rates, share(), share(), 0..700u64).prop_map(|((accepted, settled, refused, receive_refused), cpu, disk, over)| {
         let (over, cpu, sinks) = (Duration::from_secs(over), Some(cpu), BTreeMap::new());
-        Rates { over, accepted, settled, refused, receive_refused, cpu, disk, sinks }
+        Rates { over, accepted, settled, refused, receive_refused, cpu, disk, sinks, ..Rates::default() }
     })
 }
 
@@ -113,7 +113,8 @@ fn any_region() -> impl Strategy<Value = RegionSnapshot> {
 
 fn any_snapshot() -> impl Strategy<Value = FleetSnapshot> {
     let region = proptest::sample::select(&REGIONS[..]).prop_map(str::to_owned);
-    proptest::collection::btree_map(region, any_region(), 0..=3).prop_map(|regions| FleetSnapshot { regions })
+    proptest::collection::btree_map(region, any_region(), 0..=3)
+        .prop_map(|regions| FleetSnapshot { regions, ..FleetSnapshot::default() })
 }
 
 fn any_intent() -> impl Strategy<Value = FleetIntent> {
@@ -288,7 +289,8 @@ proptest! {
                     over: Duration::from_secs(10), accepted, settled: 5.0, ..Rates::default()
                 });
             }
-            let snapshot = FleetSnapshot { regions: BTreeMap::from([("eu-west".to_owned(), seen)]) };
+            let regions = BTreeMap::from([("eu-west".to_owned(), seen)]);
+            let snapshot = FleetSnapshot { regions, ..FleetSnapshot::default() };
             decide(&intent, &snapshot, &memory, fixtures::now()).regions[0].wanted
         };
         prop_assert!(size(accepted + more, backlog) >= size(accepted, backlog));

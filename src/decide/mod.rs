@@ -1,14 +1,16 @@
 //! Decides what is to become of a fleet. Pure: what was seen and the time come in, a plan with reasons goes out.
 //!
 //! In this order, because each step needs the one before it:
-//! 1. **Shards** of each region: as many as its load asks for ([`autoscale`]), but no shard goes while it may hold
+//! 1. **Bottleneck** of each region ([`bottleneck`]): what limits it, which tells whether more shards would help.
+//! 2. **Shards** of each region: as many as its load asks for ([`autoscale`]), but no shard goes while it may hold
 //!    events ([`shards`]).
-//! 2. **Traffic** across regions ([`traffic`]): which shards are listed, so that weights are kept.
-//! 3. **Explanation** of each region ([`explain`]): the one thing that somebody should look at next.
+//! 3. **Traffic** across regions ([`traffic`]): which shards are listed, so that weights are kept.
+//! 4. **Explanation** of each region ([`explain`]): the one thing that somebody should look at next.
 //!
 //! **Architecture Invariant:** no async, no client, no clock, no Kubernetes types, no hash order.
 
 mod autoscale;
+mod bottleneck;
 mod explain;
 mod shards;
 mod traffic;
@@ -66,11 +68,12 @@ pub(crate) fn decide(
     memory: &FleetMemory,
     now: Timestamp,
 ) -> FleetPlan {
+    let monitored = bottleneck::monitor(intent, snapshot, now);
     let (unseen, forgotten) = (RegionSnapshot::default(), RegionMemory::default());
     let staying = intent.regions.iter().map(|region| {
         let seen = snapshot.regions.get(&region.name).unwrap_or(&unseen);
         let memory = memory.regions.get(&region.name).unwrap_or(&forgotten);
-        let scaling = autoscale::desired_size(intent, region, seen, memory, None, now);
+        let scaling = autoscale::desired_size(intent, region, seen, memory, monitored.limit(&region.name), now);
         (region.name.as_str(), Some(Wanted { region, scaling }), seen)
     });
     let leaving = snapshot
@@ -93,7 +96,13 @@ pub(crate) fn decide(
     let mut plans: Vec<_> =
         regions.into_iter().zip(places).map(|(region, places)| plan_region(intent, region, places, now)).collect();
     share_out(&mut plans);
-    FleetPlan { recheck_after: recheck_after(&plans, snapshot), regions: plans }
+    let recheck_after = recheck_after(&plans, snapshot);
+    FleetPlan {
+        regions: plans,
+        bottlenecks: monitored.bottlenecks,
+        history: monitored.history,
+        recheck_after: monitored.recheck_after.map_or(recheck_after, |soon| soon.min(recheck_after)),
+    }
 }
 
 fn recheck_after(plans: &[RegionPlan], snapshot: &FleetSnapshot) -> Duration {

@@ -131,6 +131,21 @@ pub enum SpecError {
     NoWeight,
 }
 
+impl QueueIntent {
+    /// What a shard's dead letters may take: a tenth of its volume.
+    pub fn dead_letter_limit_bytes(&self) -> u64 {
+        self.storage_bytes / 10
+    }
+
+    /// What a shard's backlog may take: the rest, but for what the store needs, which is its journal, and what is
+    /// settled and not yet reclaimed. The dispatcher's README says 512 MiB and a fifth of the limit.
+    pub fn backlog_limit_bytes(&self) -> u64 {
+        let rest = self.storage_bytes.saturating_sub(self.dead_letter_limit_bytes()).saturating_sub(512 << 20) / 6 * 5;
+        // A volume smaller than the rules allow is one from before the rules: let it go on with what it can hold.
+        rest.max(self.storage_bytes / 4)
+    }
+}
+
 impl FleetIntent {
     /// Parses a resource as the API server hands it out.
     pub fn parse(dispatcher: &EventDispatcher, defaults: &ShardDefaults) -> Result<Self, SpecError> {

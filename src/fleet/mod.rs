@@ -8,6 +8,7 @@
 //!
 //! **Architecture Invariant:** a leaf. Plain data with constructors; no async, no client, no clock, no policy.
 
+mod bottleneck;
 mod intent;
 mod keyring;
 mod limit;
@@ -18,6 +19,9 @@ mod scaling;
 mod snapshot;
 mod units;
 
+pub use bottleneck::{
+    Bottleneck, FleetHistory, Foretold, Known, Look, Point, Quickest, RegionHistory, Saturates, Saturation,
+};
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use keyring::{Authority, KeyPairPem, Keyring};
 pub use limit::Limit;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bottleneck::{Bottleneck, FleetHistory};
 use super::scaling::ScalingDecision;
 
 /// What is to become of a fleet.
@@ -9,8 +10,19 @@ use super::scaling::ScalingDecision;
 pub struct FleetPlan {
     /// Those of the spec in its order, then those that are leaving, by name.
     pub regions: Vec<RegionPlan>,
+    /// What limits those that stay, in the order of the spec.
+    pub bottlenecks: Vec<Bottleneck>,
+    /// What to know of this look with the next one.
+    pub history: FleetHistory,
     /// When to decide again if nothing is seen to change before.
     pub recheck_after: Duration,
+}
+
+impl FleetPlan {
+    /// What limits the region of this name, if the spec has it.
+    pub fn bottleneck(&self, region: &str) -> Option<&Bottleneck> {
+        self.bottlenecks.iter().find(|bottleneck| bottleneck.region == region)
+    }
 }
 
 /// What is to become of one region.

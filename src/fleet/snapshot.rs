@@ -6,12 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_contract::ShardReport;
 
+use super::bottleneck::FleetHistory;
+
 /// All that was seen of one fleet, by region. A region that is not in the spec any more is here for as long as
 /// something of it is left.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FleetSnapshot {
     /// By name.
     pub regions: BTreeMap<String, RegionSnapshot>,
+    /// What this process remembers of it: [`super::FleetPlan::history`] of the decision before.
+    pub history: FleetHistory,
 }
 
 /// One region.
@@ -161,6 +165,8 @@ pub struct Rates {
     pub cpu: Option<f64>,
     /// Share of the time in which the log was writing.
     pub disk: f64,
+    /// How long an event waited to be on disk, in the mean. Zero if none was accepted.
+    pub disk_wait: Duration,
     /// By name.
     pub sinks: BTreeMap<String, SinkRates>,
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Resource, ResourceExt as _};
 
-use crate::fleet::{FleetIntent, FleetSnapshot, Keyring, RegionSnapshot, Volume, names};
+use crate::fleet::{FleetHistory, FleetIntent, FleetSnapshot, Keyring, RegionSnapshot, Volume, names};
 use crate::manifests::Inventory;
 pub(crate) use caches::{Caches, Scope};
 pub(crate) use reports::Reports;
@@ -55,7 +55,7 @@ pub(crate) fn observe(sources: &Sources, intent: &FleetIntent) -> (FleetSnapshot
         let running = region.rollout.is_some() || region.shards.values().any(|shard| shard.pod.is_some());
         running || intent.region(name).is_some()
     });
-    (FleetSnapshot { regions }, inventory)
+    (FleetSnapshot { regions, history: FleetHistory::default() }, inventory)
 }
 
 /// The keys that a fleet has, as far as they were seen, and are its own.

@@ -31,29 +31,16 @@ pub(super) fn shard_config(intent: &FleetIntent, region: &RegionIntent) -> Shard
         fleet: intent.name.clone(),
         region: region.name.clone(),
         sinks: intent.sinks.iter().map(|sink| sink_config(sink, &region.name)).collect(),
-        backlog_limit_bytes: backlog_limit(queue.storage_bytes),
+        backlog_limit_bytes: queue.backlog_limit_bytes(),
         backlog_limit_events: queue.limit_events,
         backlog_limit_age_ms: queue.limit_age.map(milliseconds),
         max_event_bytes: MAX_EVENT_BYTES,
         duplicate_window_ms: milliseconds(queue.duplicate_window),
-        dead_letter_limit_bytes: dead_letter_limit(queue.storage_bytes),
+        dead_letter_limit_bytes: queue.dead_letter_limit_bytes(),
         tls: secrets::tls(intent),
         control: Some(secrets::control(intent)),
         addresses: intent.addresses.clone(),
     }
-}
-
-/// A tenth of a volume is for dead letters.
-fn dead_letter_limit(storage_bytes: u64) -> u64 {
-    storage_bytes / 10
-}
-
-/// The rest is for the backlog, but for what the store needs: its journal, and what is settled and not yet reclaimed.
-/// The dispatcher's README says 512 MiB and a fifth of the limit.
-fn backlog_limit(storage_bytes: u64) -> u64 {
-    let rest = storage_bytes.saturating_sub(dead_letter_limit(storage_bytes)).saturating_sub(512 << 20) / 6 * 5;
-    // A volume smaller than the rules allow is one from before the rules: let it go on with what it can hold.
-    rest.max(storage_bytes / 4)
 }
 
 /// The name of the configuration file within its directory.

@@ -9,6 +9,7 @@ use kube::runtime::events::{Event, EventType};
 use crate::api::{DecisionStatus, EventDispatcher, EventDispatcherStatus, RegionStatus, SinkStatus};
 use crate::fleet::{RegionReason, names};
 
+use super::bottleneck::BOTTLENECK_FORECAST;
 use super::conditions::{DEAD_LETTERS, STALLED, describe_dead_letters, describe_failing, is_failing, is_tripped};
 use super::scaling::{SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
@@ -50,7 +51,12 @@ pub(super) fn events(
     }
     let decided = new.decisions.iter().filter(|decision| !old.decisions.contains(decision));
     events.extend(decided.map(|decision| of_decision(dispatcher, decision)));
-    for (type_, action) in [(STALLED, "Reconcile"), (SCALING_LIMITED, "Limit"), (SCALING_INEFFECTIVE, "Hold")] {
+    for (type_, action) in [
+        (STALLED, "Reconcile"),
+        (SCALING_LIMITED, "Limit"),
+        (SCALING_INEFFECTIVE, "Hold"),
+        (BOTTLENECK_FORECAST, "Foretell"),
+    ] {
         events.extend(of_condition(type_, action, old, new));
     }
     events

@@ -1,5 +1,6 @@
 //! Tells people: the status, written only when what it says changes, and events, only for transitions.
 
+mod bottleneck;
 mod conditions;
 mod events;
 mod scaling;

@@ -115,7 +115,13 @@ pub(super) fn drafts(plan: &FleetPlan) -> Vec<Draft> {
     }
     let limited = scaled().find(|(_, decision)| decision.bound == Some(Bound::Maximum));
     let useless = scaled().find(|(_, decision)| decision.bound == Some(Bound::Ineffective));
-    vec![draft(SCALING_LIMITED, limited, Some(ScalingReason::AtMaximum)), draft(SCALING_INEFFECTIVE, useless, None)]
+    // Who it is that limits, and what would help.
+    let culprit = useless.and_then(|(region, _)| plan.bottleneck(&region.name)).map(|culprit| &culprit.message);
+    let mut useless = draft(SCALING_INEFFECTIVE, useless, None);
+    if let Some(culprit) = culprit.filter(|culprit| !culprit.is_empty()) {
+        useless.message = format!("{}; {culprit}", useless.message);
+    }
+    vec![draft(SCALING_LIMITED, limited, Some(ScalingReason::AtMaximum)), useless]
 }
 
 fn draft(type_: &'static str, found: Option<(&RegionPlan, &ScalingDecision)>, reason: Option<ScalingReason>) -> Draft {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_contract::{BreakerPhase, SinkReport};
 
-use super::{Told, conditions, scaling};
+use super::{Told, bottleneck, conditions, scaling};
 use crate::api::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
 use crate::fleet::{
     FleetIntent, FleetPlan, FleetSnapshot, RegionPlan, RegionSnapshot, ShardSnapshot, Standing, approximate_age,
@@ -45,6 +45,7 @@ pub(super) fn status(
                     generation,
                     now,
                 ),
+                bottleneck: bottleneck::status(old.bottleneck.as_ref(), plan),
                 sinks,
             }
         }

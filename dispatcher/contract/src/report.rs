@@ -52,6 +52,9 @@ pub struct Usage {
     pub cpu_limit_millis: u64,
     /// Time in which the log's thread was writing or waiting for the disk, in microseconds.
     pub disk_busy_us_total: u64,
+    /// Time that accepted events waited to be on disk, all of them together, in microseconds.
+    #[serde(default)]
+    pub disk_wait_us_total: u64,
     /// Requests refused because too much was being received at once.
     pub receive_refused_total: u64,
 }

@@ -136,6 +136,7 @@ impl Reporter {
                 cpu_us_total: micros(processor::used()),
                 cpu_limit_millis: processor::limit_millis(),
                 disk_busy_us_total: micros(self.metrics.log_busy_total(now)),
+                disk_wait_us_total: self.metrics.waited_us_total(),
                 receive_refused_total: overloaded,
             },
             sinks: sinks.collect(),

@@ -25,7 +25,7 @@ pub(super) struct Window {
 #[derive(Clone, Debug)]
 struct Sample {
     uptime_ms: u64,
-    shard: [u64; 6],
+    shard: [u64; 7],
     sinks: Vec<[u64; 6]>,
 }
 
@@ -67,6 +67,7 @@ impl Sample {
                 usage.receive_refused_total,
                 usage.cpu_us_total,
                 usage.disk_busy_us_total,
+                usage.disk_wait_us_total,
             ],
             sinks: shard.sinks.iter().map(of_sink).collect(),
         }
@@ -90,7 +91,7 @@ fn of_sink(sink: &SinkReport) -> [u64; 6] {
 
 fn rates(first: &Sample, latest: &Sample, shard: &ShardReport) -> Rates {
     let over = Duration::from_millis(latest.since(first));
-    let [accepted, settled, refused, receive_refused, cpu_us, disk_us] = moved(&first.shard, &latest.shard);
+    let [accepted, settled, refused, receive_refused, cpu_us, disk_us, wait_us] = moved(&first.shard, &latest.shard);
     let sinks = shard.sinks.iter().zip(first.sinks.iter().zip(&latest.sinks)).map(|(sink, (first, latest))| {
         let [delivered, failed, throttled, limited_us, attempts, attempt_us] = moved(first, latest);
         let rates = SinkRates {
@@ -111,11 +112,12 @@ fn rates(first: &Sample, latest: &Sample, shard: &ShardReport) -> Rates {
         receive_refused: per_second(receive_refused, over),
         cpu: (processors > 0).then(|| share(cpu_us, over, float(processors) / 1000.0)),
         disk: share(disk_us, over, 1.0),
+        disk_wait: Duration::from_micros(wait_us.checked_div(accepted).unwrap_or(0)),
         sinks: sinks.collect(),
     }
 }
 
-fn moved(first: &[u64; 6], latest: &[u64; 6]) -> [u64; 6] {
+fn moved<const N: usize>(first: &[u64; N], latest: &[u64; N]) -> [u64; N] {
     std::array::from_fn(|total| latest[total].saturating_sub(first[total]))
 }
 

@@ -21,6 +21,7 @@ mod body;
 mod room;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -126,10 +127,11 @@ impl Ingest {
         let bytes = records.iter().map(|new| new.record.len() as u64 + OVERHEAD_BYTES).sum();
         let count = records.len() as u64;
         let reservation = self.room.reserve(bytes, count).map_err(no_room)?;
+        let queued = Instant::now();
         match self.writer.append(records).await {
             Ok(()) => {
                 reservation.stored();
-                self.metrics.accepted(count);
+                self.metrics.accepted(count, queued.elapsed());
                 Ok(())
             }
             Err(NotStored::Full) => Err(reject(

@@ -1,5 +1,8 @@
 //! What came in. May import nothing of this crate.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -32,6 +35,7 @@ struct ReasonLabel {
 
 pub(super) struct IngestMetrics {
     accepted: Counter,
+    waited_us: AtomicU64,
     unmatched: Counter,
     duplicates: Counter,
     rejected: Family<ReasonLabel, Counter>,
@@ -47,14 +51,21 @@ impl IngestMetrics {
         registry.register("duplicates", "Events answered 202 and not stored again", duplicates.clone());
         let rejected = Family::default();
         registry.register("rejected", "Requests that were not accepted, by reason", rejected.clone());
-        Self { accepted, unmatched, duplicates, rejected }
+        Self { accepted, waited_us: AtomicU64::new(0), unmatched, duplicates, rejected }
     }
 }
 
 impl Metrics {
-    /// So many events were answered 202.
-    pub(in crate::serve) fn accepted(&self, events: u64) {
+    /// So many events were answered 202, after they had waited so long for the disk.
+    pub(in crate::serve) fn accepted(&self, events: u64, waited: Duration) {
         self.0.ingest.accepted.inc_by(events);
+        let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
+        self.0.ingest.waited_us.fetch_add(micros.saturating_mul(events), Ordering::Relaxed);
+    }
+
+    /// How long they waited, all of them together, in microseconds.
+    pub(in crate::serve) fn waited_us_total(&self) -> u64 {
+        self.0.ingest.waited_us.load(Ordering::Relaxed)
     }
 
     /// An event was answered 202 that no sink wanted.
