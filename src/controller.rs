@@ -19,9 +19,11 @@ use crate::apply::apply;
 use crate::clock;
 use crate::decide::decide;
 use crate::error::Error;
-use crate::fleet::{FleetHistory, FleetIntent, FleetMemory, ShardDefaults};
+use crate::fleet::{FleetHistory, FleetIntent, FleetMemory, Keyring, ShardDefaults};
+use crate::keys::keys;
+use crate::manifests::Inventory;
 use crate::metrics::Metrics;
-use crate::observe::{Caches, Reports, Scope, Sources, kept_claims, observe};
+use crate::observe::{Caches, Reports, Scope, Sources, held_keys, kept_claims, observe};
 use crate::record::Recorder;
 use crate::render::render;
 use crate::report::{Told, Voice, farewell, report};
@@ -32,6 +34,9 @@ const CONCURRENCY: u16 = 16;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// The longest.
 const LAST_RETRY: Duration = Duration::from_mins(2);
+
+/// For how long keys that were made are held against a watch that does not show them. Who deletes them wants new ones.
+const UNSEEN: Duration = Duration::from_secs(30);
 
 /// What a reconcile has at hand.
 struct Context {
@@ -52,6 +57,8 @@ struct Memory {
     failures: BTreeMap<Key, u32>,
     /// The latest status we wrote, for the moment until the watch shows it.
     written: BTreeMap<Key, EventDispatcher>,
+    /// The keys that were made last, for the moment until the watch shows them.
+    keyrings: BTreeMap<Key, (Keyring, jiff::Timestamp)>,
     /// What was seen of each fleet over time.
     histories: BTreeMap<Key, FleetHistory>,
     /// The fleets that were looked at, to be able to speak of one that is gone.
@@ -132,7 +139,8 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
     let remembered = FleetMemory::of(dispatcher.status.as_ref());
     let plan = decide(&intent, &snapshot, &remembered, now);
     context.memory().histories.insert(key.clone(), plan.history.clone());
-    let applied = apply(&context.client, &inventory, render(&intent, &plan)).await;
+    let keyring = context.keyring(&key, &intent, &inventory, now)?;
+    let applied = apply(&context.client, &inventory, render(&intent, &plan, &keyring)).await;
     let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };
     context.tell(&key, &dispatcher, &told, now).await?;
     context.metrics.fleet_decided(&intent, &snapshot, &plan);
@@ -177,6 +185,26 @@ impl Context {
         }
     }
 
+    /// The keys that the fleet is to have now. Those that are there, unless some are due.
+    fn keyring(
+        &self,
+        key: &Key,
+        intent: &FleetIntent,
+        inventory: &Inventory,
+        now: jiff::Timestamp,
+    ) -> Result<Keyring, Error> {
+        let seen = held_keys(inventory, intent);
+        let mut memory = self.memory();
+        let made = memory.keyrings.get(key).filter(|(_, made)| now.duration_since(*made).unsigned_abs() < UNSEEN);
+        let held = [seen, made.map(|(keyring, _)| keyring.clone())].into_iter().flatten();
+        let held = held.max_by_key(|keyring| keyring.generation);
+        let keyring = keys(&intent.name, &intent.namespace, held.as_ref(), now, &mut || rcgen::KeyPair::generate())?;
+        if held.as_ref() != Some(&keyring) {
+            memory.keyrings.insert(key.clone(), (keyring.clone(), now));
+        }
+        Ok(keyring)
+    }
+
     async fn tell(
         &self,
         key: &Key,
@@ -202,6 +230,7 @@ impl Context {
             let mut memory = self.memory();
             memory.failures.remove(key);
             memory.written.remove(key);
+            memory.keyrings.remove(key);
             memory.histories.remove(key);
             memory.known.remove(key)
         };

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::keys::NotMinted;
 use crate::report::ReportError;
 
 /// Why a reconcile has to be tried again.
@@ -10,6 +11,9 @@ pub(crate) enum Error {
     /// Objects were not applied. The status says which, and why.
     #[error("{0} objects were not applied")]
     Apply(usize),
+    /// There are no keys to give to shards.
+    #[error(transparent)]
+    Keys(#[from] NotMinted),
     /// The status was not written.
     #[error(transparent)]
     Report(#[from] ReportError),
@@ -20,6 +24,7 @@ impl Error {
     pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Apply(_) => "apply",
+            Self::Keys(_) => "keys",
             Self::Report(_) => "report",
         }
     }

@@ -8,8 +8,8 @@ use signalbox_contract::{AddressPolicy, BreakerPhase, ShardReport, SinkReport};
 
 use crate::api::EventDispatcher;
 use crate::fleet::{
-    FleetIntent, FleetSnapshot, Observation, PodSnapshot, RegionSnapshot, Report, Rollout, ShardDefaults,
-    ShardSnapshot, Volume,
+    Authority, FleetIntent, FleetSnapshot, KeyPairPem, Keyring, Observation, PodSnapshot, RegionSnapshot, Report,
+    Rollout, ShardDefaults, ShardSnapshot, Volume,
 };
 
 pub(crate) fn dispatcher() -> EventDispatcher {
@@ -142,5 +142,22 @@ fn sink_report(name: &str, backlog_events: u64) -> SinkReport {
         phase: BreakerPhase::Serving,
         concurrency_limit: 64,
         ..SinkReport::default()
+    }
+}
+
+/// Keys that open nothing.
+pub(crate) fn keyring() -> Keyring {
+    let pair = |name: &str| KeyPairPem {
+        cert: format!("certificate of {name}\n"),
+        key: format!("key of {name}\n"),
+        made: now(),
+        until: now(),
+    };
+    let authority = |name| Authority { pair: pair(name), vouches_until: now() };
+    Keyring {
+        generation: 7,
+        authorities: vec![authority("the new authority"), authority("the old authority")],
+        shard: pair("shards"),
+        operator: pair("the operator"),
     }
 }

@@ -15,6 +15,7 @@
 //! | `manifests` | leaf: the parcel of objects | nothing |
 //! | `observe` | reads the network | `api`, `fleet`, `manifests`, `clock`, `metrics` |
 //! | `decide` | pure | `fleet` |
+//! | `keys` | mints certificates; pure, given time and random keys | `fleet` |
 //! | `render` | pure, infallible | `api`, `fleet`, `manifests` |
 //! | `apply` | writes objects | `api`, `fleet::names`, `manifests` |
 //! | `report` | writes status and events | `api`, `fleet`, `manifests` |
@@ -33,6 +34,7 @@ mod clock;
 mod controller;
 mod decide;
 mod error;
+mod keys;
 mod lease;
 mod manifests;
 mod metrics;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
@@ -20,6 +20,8 @@ pub(crate) struct Manifests<Stage> {
     pub owner_name: String,
     /// `metadata.uid` of the owner.
     pub owner_uid: String,
+    /// The fleet's keys: all of them, and those that shards mount.
+    pub secrets: Vec<Secret>,
     /// One per region.
     pub config_maps: Vec<ConfigMap>,
     /// Those of the fleet and of each region.
@@ -75,6 +77,8 @@ pub(crate) struct ApplyFailure {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inventory {
     /// As the watch last saw them.
+    pub secrets: Vec<Arc<Secret>>,
+    /// As the watch last saw them.
     pub config_maps: Vec<Arc<ConfigMap>>,
     /// As the watch last saw them.
     pub services: Vec<Arc<Service>>,
@@ -94,6 +98,7 @@ impl Manifests<Rendered> {
             namespace,
             owner_name,
             owner_uid,
+            secrets,
             config_maps,
             services,
             disruption_budgets,
@@ -107,6 +112,7 @@ impl Manifests<Rendered> {
             namespace,
             owner_name,
             owner_uid,
+            secrets,
             config_maps,
             services,
             disruption_budgets,

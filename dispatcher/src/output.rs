@@ -11,12 +11,20 @@ pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// Writes `{"listen": "IP:PORT", "admin": "IP:PORT"}` to `path`, whole or not at all. So whoever started the
+/// Writes `{"listen": "IP:PORT", "admin": "IP:PORT", "control": "IP:PORT"}`, of those that there are, to `path`, whole or not at all. So whoever started the
 /// command with port 0 can find it: wait until the file is there, then read it.
-pub(crate) fn write_addresses(path: &Path, listen: SocketAddr, admin: Option<SocketAddr>) -> anyhow::Result<()> {
+pub(crate) fn write_addresses(
+    path: &Path,
+    listen: SocketAddr,
+    admin: Option<SocketAddr>,
+    control: Option<SocketAddr>,
+) -> anyhow::Result<()> {
     let mut addresses = serde_json::json!({ "listen": listen });
     if let Some(admin) = admin {
         addresses["admin"] = serde_json::json!(admin);
+    }
+    if let Some(control) = control {
+        addresses["control"] = serde_json::json!(control);
     }
     let temporary = path.with_extension("new");
     std::fs::write(&temporary, addresses.to_string())

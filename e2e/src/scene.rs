@@ -8,7 +8,7 @@ use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use signalbox_contract::EVENTS_PORT;
+use signalbox_contract::{ADMIN_PORT, EVENTS_PORT, METRICS_PATH};
 
 use crate::{Stage, eventually};
 
@@ -115,9 +115,12 @@ impl Scene {
         self.request("GET", &format!("pods/{pod}:{port}"), path, String::new()).await
     }
 
-    /// What the pod `pod` answers to `POST path` without a body on its port `port`.
-    pub async fn post_to_pod(&self, pod: &str, port: u16, path: &str) -> Result<String> {
-        self.request("POST", &format!("pods/{pod}:{port}"), path, String::new()).await
+    /// One figure of the shard `pod`, by the metric's name. Its report is not for everybody: see the control port.
+    pub async fn figure(&self, pod: &str, metric: &str) -> Result<u64> {
+        let metrics = self.get_from_pod(pod, ADMIN_PORT, METRICS_PATH).await?;
+        let prefix = format!("{metric} ");
+        let figure = metrics.lines().find_map(|line| line.strip_prefix(&prefix));
+        Ok(figure.with_context(|| format!("no {metric} in the metrics of {pod}"))?.trim().parse()?)
     }
 
     /// What the shard `pod` answers to an event in structured mode; `scheme` is `http` or `https`. The API server, which

@@ -29,8 +29,9 @@ pub(crate) async fn apply(client: &Client, live: &Inventory, manifests: Manifest
         owner_name: &manifests.owner_name,
         owner_uid: &manifests.owner_uid,
     };
-    // Pods mount the configuration and are named by the Services, so those come first. The StatefulSets come after
+    // Pods mount keys and configuration, and are named by the Services, so those come first. The StatefulSets come after
     // the budgets that protect their pods, and the traffic after the shards that take it.
+    failures.extend(objects.apply(&live.secrets, &manifests.secrets).await.failures);
     failures.extend(objects.apply(&live.config_maps, &manifests.config_maps).await.failures);
     failures.extend(objects.apply(&live.services, &manifests.services).await.failures);
     failures.extend(objects.apply(&live.disruption_budgets, &manifests.disruption_budgets).await.failures);

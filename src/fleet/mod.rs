@@ -10,6 +10,7 @@
 
 mod bottleneck;
 mod intent;
+mod keyring;
 mod limit;
 mod memory;
 pub mod names;
@@ -22,6 +23,7 @@ pub use bottleneck::{
     Bottleneck, FleetHistory, Foretold, Known, Look, Point, Quickest, RegionHistory, Saturates, Saturation,
 };
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
+pub use keyring::{Authority, KeyPairPem, Keyring};
 pub use limit::Limit;
 pub use memory::{Called, Capacity, FleetMemory, Hold, RegionMemory, Trial, WINDOW_ENTRIES};
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};

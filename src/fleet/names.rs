@@ -45,6 +45,8 @@ pub const REPORTER: &str = "signalbox.dev/operator";
 pub const EVENTS_PORT_NAME: &str = "events";
 /// Port name of the admin port.
 pub const ADMIN_PORT_NAME: &str = "admin";
+/// Port name of the control port: a pod that has it is spoken to there, and nowhere else.
+pub const CONTROL_PORT_NAME: &str = "control";
 /// Name of the dispatcher's container.
 pub const CONTAINER: &str = "dispatcher";
 /// Name of the volume claim template; a shard's claim is `log-<pod>`.
@@ -88,4 +90,27 @@ pub fn claim(fleet: &str, region: &str, ordinal: u32) -> String {
 /// The ordinal at the end of the name of a pod or a claim.
 pub fn ordinal(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
+}
+
+/// What is in the Secret with all keys of a fleet.
+pub const KEYRING_FILE: &str = "keyring.json";
+
+/// Secret with all keys of a fleet, which no pod mounts.
+pub fn authority(fleet: &str) -> String {
+    format!("{fleet}-authority")
+}
+
+/// Secret with the keys that the fleet's shards mount.
+pub fn keys(fleet: &str) -> String {
+    format!("{fleet}-keys")
+}
+
+/// What a shard's certificate is made out to. A name that nothing resolves, and that no public authority signs.
+pub fn shard_identity(fleet: &str, namespace: &str) -> String {
+    format!("shard.{fleet}.{namespace}.signalbox")
+}
+
+/// What the operator's certificate for a fleet is made out to.
+pub fn operator_identity(fleet: &str, namespace: &str) -> String {
+    format!("operator.{fleet}.{namespace}.signalbox")
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::reflector::store::Writer;
@@ -21,7 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 
 use crate::api::EventDispatcher;
-use crate::fleet::names;
+use crate::fleet::{Keyring, names};
 use crate::manifests::Inventory;
 use crate::metrics::Metrics;
 
@@ -42,6 +42,7 @@ pub(crate) type Poke = Option<ObjectRef<EventDispatcher>>;
 pub(crate) struct Caches {
     /// The fleets.
     pub dispatchers: Store<EventDispatcher>,
+    secrets: Store<Secret>,
     config_maps: Store<ConfigMap>,
     services: Store<Service>,
     disruption_budgets: Store<PodDisruptionBudget>,
@@ -64,6 +65,7 @@ impl Caches {
         let mut starter = Starter { client, scope, pokes, metrics, tasks };
         let caches = Self {
             dispatchers: starter.watch(watcher::Config::default(), |fleet| Some(ObjectRef::from_obj(fleet))),
+            secrets: starter.watch_ours(),
             config_maps: starter.watch_ours(),
             services: starter.watch_ours(),
             disruption_budgets: starter.watch_ours(),
@@ -79,6 +81,7 @@ impl Caches {
     async fn wait_until_ready(&self) {
         // A store is ready, or its writer is gone because the process is ending.
         let _ = self.dispatchers.wait_until_ready().await;
+        let _ = self.secrets.wait_until_ready().await;
         let _ = self.config_maps.wait_until_ready().await;
         let _ = self.services.wait_until_ready().await;
         let _ = self.disruption_budgets.wait_until_ready().await;
@@ -90,6 +93,7 @@ impl Caches {
 
     pub(super) fn inventory(&self, namespace: &str, fleet: &str) -> Inventory {
         Inventory {
+            secrets: of_fleet(&self.secrets, namespace, fleet),
             config_maps: of_fleet(&self.config_maps, namespace, fleet),
             services: of_fleet(&self.services, namespace, fleet),
             disruption_budgets: of_fleet(&self.disruption_budgets, namespace, fleet),
@@ -102,6 +106,11 @@ impl Caches {
         of_fleet(&self.pods, namespace, fleet)
     }
 
+    /// The keys of a fleet. `None` if there are none that can be read.
+    pub(super) fn keyring(&self, namespace: &str, fleet: &str) -> Option<Keyring> {
+        keyring(self.secrets.get(&ObjectRef::new(&names::authority(fleet)).within(namespace))?.as_ref())
+    }
+
     pub(super) fn all_pods(&self) -> Vec<Arc<Pod>> {
         self.pods.state()
     }
@@ -109,6 +118,11 @@ impl Caches {
     pub(super) fn claims(&self, namespace: &str, fleet: &str) -> Vec<Arc<PersistentVolumeClaim>> {
         of_fleet(&self.claims, namespace, fleet)
     }
+}
+
+/// What a Secret keeps of a fleet's keys.
+pub(super) fn keyring(secret: &Secret) -> Option<Keyring> {
+    serde_json::from_slice(&secret.data.as_ref()?.get(names::KEYRING_FILE)?.0).ok()
 }
 
 /// The fleet that an object's labels name.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::{Resource, ResourceExt as _};
 
-use crate::fleet::{FleetHistory, FleetIntent, FleetSnapshot, RegionSnapshot, Volume, names};
+use crate::fleet::{FleetHistory, FleetIntent, FleetSnapshot, Keyring, RegionSnapshot, Volume, names};
 use crate::manifests::Inventory;
 pub(crate) use caches::{Caches, Scope};
 pub(crate) use reports::Reports;
@@ -56,6 +56,14 @@ pub(crate) fn observe(sources: &Sources, intent: &FleetIntent) -> (FleetSnapshot
         running || intent.region(name).is_some()
     });
     (FleetSnapshot { regions, history: FleetHistory::default() }, inventory)
+}
+
+/// The keys that a fleet has, as far as they were seen, and are its own.
+pub(crate) fn held_keys(inventory: &Inventory, intent: &FleetIntent) -> Option<Keyring> {
+    let name = names::authority(&intent.name);
+    let secret = inventory.secrets.iter().find(|secret| secret.name_any() == name)?;
+    let ours = secret.owner_references().iter().any(|owner| owner.uid == intent.uid);
+    caches::keyring(secret).filter(|_| ours)
 }
 
 /// The volume claims that a fleet leaves behind, by name.

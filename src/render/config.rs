@@ -38,6 +38,7 @@ pub(super) fn shard_config(intent: &FleetIntent, region: &RegionIntent) -> Shard
         duplicate_window_ms: milliseconds(queue.duplicate_window),
         dead_letter_limit_bytes: queue.dead_letter_limit_bytes(),
         tls: secrets::tls(intent),
+        control: Some(secrets::control(intent)),
         addresses: intent.addresses.clone(),
     }
 }

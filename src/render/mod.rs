@@ -4,6 +4,7 @@
 mod config;
 mod disruption_budget;
 mod endpoint_slice;
+mod keys;
 mod metadata;
 mod secrets;
 mod services;
@@ -12,11 +13,11 @@ mod stateful_set;
 #[cfg(test)]
 mod tests;
 
-use crate::fleet::{FleetIntent, FleetPlan, RegionIntent, RegionPlan, Standing, names};
+use crate::fleet::{FleetIntent, FleetPlan, Keyring, RegionIntent, RegionPlan, Standing, names};
 use crate::manifests::{Manifests, Rendered, Replicas};
 
 /// Builds the fleet: the list of everything we own, in one place.
-pub(crate) fn render(intent: &FleetIntent, plan: &FleetPlan) -> Manifests<Rendered> {
+pub(crate) fn render(intent: &FleetIntent, plan: &FleetPlan, keyring: &Keyring) -> Manifests<Rendered> {
     let staying: Vec<(&RegionIntent, &RegionPlan)> =
         plan.regions.iter().filter_map(|region| Some((intent.region(&region.name)?, region))).collect();
     let mut services = vec![services::front(intent), services::any(intent)];
@@ -28,6 +29,7 @@ pub(crate) fn render(intent: &FleetIntent, plan: &FleetPlan) -> Manifests<Render
         namespace: intent.namespace.clone(),
         owner_name: intent.name.clone(),
         owner_uid: intent.uid.clone(),
+        secrets: keys::secrets(intent, keyring),
         config_maps: staying.iter().map(|(region, _)| config::config_map(intent, region)).collect(),
         services,
         disruption_budgets: staying

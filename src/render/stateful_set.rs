@@ -13,7 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use signalbox_contract::{ADMIN_PORT, CONFIG_FILE, DATA_DIR, EVENTS_PORT, HEALTHZ_PATH, READYZ_PATH};
+use signalbox_contract::{ADMIN_PORT, CONFIG_FILE, CONTROL_PORT, DATA_DIR, EVENTS_PORT, HEALTHZ_PATH, READYZ_PATH};
 
 use super::{config, metadata, secrets};
 use crate::fleet::{FleetIntent, RegionIntent, names};
@@ -85,7 +85,7 @@ fn pod_template(intent: &FleetIntent, region: &RegionIntent) -> PodTemplateSpec 
                 spread(intent, region, names::ZONE_LABEL),
                 spread(intent, region, "kubernetes.io/hostname"),
             ]),
-            volumes: Some([config_volume(intent, region)].into_iter().chain(secrets::volume(intent)).collect()),
+            volumes: Some(vec![config_volume(intent, region), secrets::volume(intent)]),
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             termination_grace_period_seconds: Some(GRACE_PERIOD_SECONDS),
@@ -124,13 +124,18 @@ fn container(intent: &FleetIntent) -> Container {
             read_only: Some(true),
             ..VolumeMount::default()
         },
+        secrets::mount(),
     ];
     Container {
         name: names::CONTAINER.to_owned(),
         image: Some(intent.image.clone()),
         image_pull_policy: Some(intent.image_pull_policy.clone()),
         args: Some(["serve", "--config", CONFIG_FILE, "--data-dir", DATA_DIR].map(str::to_owned).to_vec()),
-        ports: Some(vec![port(names::EVENTS_PORT_NAME, EVENTS_PORT), port(names::ADMIN_PORT_NAME, ADMIN_PORT)]),
+        ports: Some(vec![
+            port(names::EVENTS_PORT_NAME, EVENTS_PORT),
+            port(names::ADMIN_PORT_NAME, ADMIN_PORT),
+            port(names::CONTROL_PORT_NAME, CONTROL_PORT),
+        ]),
         // A shard is ready within a second of its start, and recovery of a long log is not a reason to kill it.
         startup_probe: Some(probe(HEALTHZ_PATH, 1, 300)),
         readiness_probe: Some(probe(READYZ_PATH, 1, 2)),
@@ -150,7 +155,7 @@ fn container(intent: &FleetIntent) -> Container {
             capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(mounts.into_iter().chain(secrets::mount(intent)).collect()),
+        volume_mounts: Some(mounts.to_vec()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
     }

@@ -10,7 +10,7 @@ use crate::fleet::FleetMemory;
 
 fn rendered() -> Manifests<Rendered> {
     let (intent, snapshot) = (fixtures::intent(), fixtures::settled());
-    render(&intent, &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()))
+    render(&intent, &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()), &fixtures::keyring())
 }
 
 fn names_of<K: ResourceExt>(objects: &[K]) -> Vec<String> {
@@ -24,6 +24,7 @@ fn yaml(objects: &[impl Serialize]) -> String {
 #[test]
 fn a_fleet_of_two_regions_owns_exactly_this() {
     let manifests = rendered();
+    assert_eq!(names_of(&manifests.secrets), ["orders-authority", "orders-keys"]);
     assert_eq!(names_of(&manifests.config_maps), ["orders-eu-west", "orders-us-east"]);
     assert_eq!(
         names_of(&manifests.services),
@@ -48,7 +49,11 @@ fn the_objects_are_as_reviewed() {
 
 fn rendered_equipped() -> Manifests<Rendered> {
     let intent = FleetIntent::parse(&fixtures::equipped(), &fixtures::shard_defaults()).unwrap();
-    render(&intent, &decide(&intent, &fixtures::settled(), &FleetMemory::default(), fixtures::now()))
+    render(
+        &intent,
+        &decide(&intent, &fixtures::settled(), &FleetMemory::default(), fixtures::now()),
+        &fixtures::keyring(),
+    )
 }
 
 #[test]
@@ -61,16 +66,51 @@ fn a_fleet_with_everything_that_it_could_do_without_is_as_reviewed() {
 }
 
 #[test]
+fn what_shards_mount_holds_their_key_and_no_other() {
+    let manifests = rendered();
+    let [all, for_shards] = manifests.secrets.as_slice() else { panic!("{:?}", names_of(&manifests.secrets)) };
+    let data = |secret: &k8s_openapi::api::core::v1::Secret| {
+        let data = secret.data.clone().unwrap().into_iter();
+        data.map(|(file, bytes)| (file, String::from_utf8(bytes.0).unwrap()))
+            .collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let expected = [
+        ("ca.crt", "certificate of the new authority\ncertificate of the old authority\n"),
+        ("tls.crt", "certificate of shards\n"),
+        ("tls.key", "key of shards\n"),
+    ];
+    let expected = expected.map(|(file, text)| (file.to_owned(), text.to_owned()));
+    assert_eq!(data(for_shards), expected.into());
+    let kept: crate::fleet::Keyring = serde_json::from_str(&data(all)["keyring.json"]).unwrap();
+    assert!(kept == fixtures::keyring());
+    let pods = serde_json::to_string(&manifests.stateful_sets).unwrap();
+    assert!(pods.contains("orders-keys") && !pods.contains("orders-authority"));
+}
+
+#[test]
+fn new_keys_restart_nothing() {
+    let (intent, snapshot) = (fixtures::intent(), fixtures::settled());
+    let plan = decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now());
+    let before = render(&intent, &plan, &fixtures::keyring());
+    let after = render(&intent, &plan, &crate::fleet::Keyring { authorities: Vec::new(), ..fixtures::keyring() });
+    assert_ne!(before.secrets, after.secrets);
+    assert_eq!(before.stateful_sets, after.stateful_sets);
+    assert_eq!(before.config_maps, after.config_maps);
+}
+
+#[test]
 fn every_file_that_a_shard_is_told_of_is_mounted() {
     let intent = FleetIntent::parse(&fixtures::equipped(), &fixtures::shard_defaults()).unwrap();
     let config = config::shard_config(&intent, &intent.regions[0]);
-    let volume = secrets::volume(&intent).unwrap().projected.unwrap();
-    let directory = secrets::mount(&intent).unwrap().mount_path;
+    let volume = secrets::volume(&intent).projected.unwrap();
+    let directory = secrets::mount().mount_path;
     let items = volume.sources.unwrap().into_iter().flat_map(|source| source.secret.unwrap().items.unwrap());
     let mut mounted: Vec<_> = items.map(|item| format!("{directory}/{}", item.path)).collect();
     let tls = config.tls.unwrap();
     let signing = config.sinks.into_iter().filter_map(|sink| sink.signing_secret_file);
-    let mut told: Vec<_> = [tls.cert_file, tls.key_file].into_iter().chain(signing).collect();
+    let control = config.control.unwrap();
+    let control = [control.cert_file, control.key_file, control.ca_file];
+    let mut told: Vec<_> = [tls.cert_file, tls.key_file].into_iter().chain(control).chain(signing).collect();
     mounted.sort();
     told.sort();
     assert_eq!(told, mounted);
@@ -132,7 +172,8 @@ fn the_stateful_set_leaves_replicas_to_their_own_field_manager() {
 fn only_what_shards_read_makes_their_pods_restart() {
     let (mut intent, snapshot) = (fixtures::intent(), fixtures::settled());
     let templates = |intent: &FleetIntent| {
-        let manifests = render(intent, &decide(intent, &snapshot, &FleetMemory::default(), fixtures::now()));
+        let manifests =
+            render(intent, &decide(intent, &snapshot, &FleetMemory::default(), fixtures::now()), &fixtures::keyring());
         manifests.stateful_sets.into_iter().map(|set| set.spec.unwrap().template).collect::<Vec<_>>()
     };
     let before = templates(&intent);
@@ -154,7 +195,8 @@ fn a_region_that_is_leaving_keeps_its_slice_and_is_left_alone_otherwise() {
     intent.regions.truncate(1);
     let shard = snapshot.regions.get_mut("us-east").unwrap().shards.get_mut(&0).unwrap();
     shard.report = fixtures::reading(1, std::time::Duration::ZERO);
-    let manifests = render(&intent, &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()));
+    let manifests =
+        render(&intent, &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()), &fixtures::keyring());
     assert_eq!(names_of(&manifests.stateful_sets), ["orders-eu-west"]);
     assert_eq!(names_of(&manifests.endpoint_slices), ["orders-eu-west-ipv4", "orders-us-east-ipv4"]);
     assert_eq!(manifests.untouched_regions.iter().collect::<Vec<_>>(), ["us-east"]);

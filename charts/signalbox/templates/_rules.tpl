@@ -1,5 +1,5 @@
 {{/* What the operator may do in a namespace that it serves, and what for. It is the same list in a ClusterRole (all
-namespaces) and in a Role (one of watchNamespaces). There is no Secret, no node and no wildcard in it. */}}
+namespaces) and in a Role (one of watchNamespaces). There is no node and no wildcard in it. */}}
 {{- define "signalbox.rules" -}}
 # Observe: what users ask for.
 - apiGroups: [signalbox.dev]
@@ -23,6 +23,11 @@ namespaces) and in a Role (one of watchNamespaces). There is no Secret, no node 
 - apiGroups: [""]
   resources: [services, configmaps]
   verbs: [get, list, watch, create, patch, delete]
+# Observe and apply: the keys of each fleet, which the operator makes and renews (Secrets, watched by label: it reads only
+# its own, though Kubernetes cannot limit a right to a label). Never deleted: they go with their EventDispatcher.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch]
 # Observe and apply: which shards get traffic.
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]

@@ -37,6 +37,10 @@ pub struct ShardConfig {
     /// Certificate and key of the events port. Absent: plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsConfig>,
+    /// The port for the report and dead letters, with keys. Absent: they are on the admin port, for everybody who can
+    /// reach it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<ControlConfig>,
     /// Which addresses sinks may have.
     #[serde(default)]
     pub addresses: AddressPolicy,
@@ -50,6 +54,23 @@ pub struct TlsConfig {
     pub cert_file: String,
     /// Its private key.
     pub key_file: String,
+}
+
+/// The control port: both sides show a certificate. PEM files, read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlConfig {
+    /// Address and port to listen on.
+    pub listen: std::net::SocketAddr,
+    /// The chain, the shard's own certificate first.
+    pub cert_file: String,
+    /// Its private key.
+    pub key_file: String,
+    /// The authorities that may vouch for a peer.
+    pub ca_file: String,
+    /// The names that a peer's certificate may be made out to, as DNS names. Who has none of them is refused, whoever
+    /// vouches.
+    pub peers: Vec<String>,
 }
 
 /// Which addresses sinks may have, looked at when a connection is made. Networks are written in CIDR notation, such

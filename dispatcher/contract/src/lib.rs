@@ -16,7 +16,7 @@ mod config;
 mod report;
 mod routing;
 
-pub use config::{AddressPolicy, Ordering, RetryConfig, ShardConfig, SinkConfig, TlsConfig};
+pub use config::{AddressPolicy, ControlConfig, Ordering, RetryConfig, ShardConfig, SinkConfig, TlsConfig};
 pub use report::{BreakerPhase, LastFailure, ShardReport, SinkReport, Usage};
 pub use routing::{Peer, RoutingTable};
 
@@ -25,6 +25,9 @@ pub const EVENTS_PORT: u16 = 8080;
 
 /// The port for probes, metrics and the report. Not part of any Service that producers use.
 pub const ADMIN_PORT: u16 = 9090;
+
+/// The port for the report and dead letters of a shard that has keys: TLS, and both sides show a certificate.
+pub const CONTROL_PORT: u16 = 9443;
 
 /// Liveness: answers 200 while the process is able to make progress.
 pub const HEALTHZ_PATH: &str = "/healthz";

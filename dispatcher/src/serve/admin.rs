@@ -41,16 +41,25 @@ impl Admin {
     }
 }
 
-/// The routes of the admin port.
+/// The routes of the admin port of a shard without keys: all of them.
 pub(super) fn router(admin: Arc<Admin>) -> Router {
-    let desk = admin.desk.clone();
+    let inner = inner(admin.clone());
+    outer(admin).merge(inner)
+}
+
+/// What every caller may see: whether the shard is well, and its metrics.
+pub(super) fn outer(admin: Arc<Admin>) -> Router {
     Router::new()
         .route(HEALTHZ_PATH, get(healthz))
         .route(READYZ_PATH, get(readyz))
         .route(METRICS_PATH, get(metrics))
-        .route(REPORT_PATH, get(report))
         .with_state(admin)
-        .merge(dead_letters::router(desk))
+}
+
+/// What tells of events, or changes what becomes of them.
+pub(super) fn inner(admin: Arc<Admin>) -> Router {
+    let desk = admin.desk.clone();
+    Router::new().route(REPORT_PATH, get(report)).with_state(admin).merge(dead_letters::router(desk))
 }
 
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {

@@ -113,6 +113,7 @@ fn standalone(sinks: &[String]) -> ShardConfig {
         duplicate_window_ms: 0,
         dead_letter_limit_bytes: 0,
         tls: None,
+        control: None,
         addresses: AddressPolicy::default(),
     }
 }

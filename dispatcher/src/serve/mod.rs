@@ -19,6 +19,7 @@ mod budget;
 mod client;
 mod clock;
 mod config;
+mod control;
 mod dead_letters;
 mod deliver;
 mod filter;
@@ -50,7 +51,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use axum::serve::ListenerExt as _;
 use hyper::service::service_fn;
 use signalbox_contract::{ShardConfig, TlsConfig};
 use tokio::net::TcpListener;
@@ -60,6 +60,7 @@ use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
 use client::Client;
+use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
 use gates::Gate;
@@ -108,7 +109,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let addresses = Arc::new(config::addresses(&config, options.config.is_none())?);
     config.tls = options.tls.or(config.tls);
     let tls = match &config.tls {
-        Some(TlsConfig { cert_file, key_file }) => Some(Tls::load(cert_file.as_ref(), key_file.as_ref())?),
+        Some(TlsConfig { cert_file, key_file }) => Some(Tls::load(cert_file.as_ref(), key_file.as_ref(), None)?),
         None => None,
     };
     let config = Arc::new(config);
@@ -118,12 +119,17 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let health: Vec<Arc<Health>> = names.iter().map(|_| Arc::default()).collect();
     let (phase, phases) = tokio::sync::watch::channel(Phase::Recovering);
 
-    // Both ports are bound before the log is opened, so that an address that is taken is found out at once.
+    // All ports are bound before the log is opened, so that an address that is taken is found out at once.
     let events = server::bind(options.listen).await?;
     let admin_listener = server::bind(options.admin_listen).await?;
     let admin_address = admin_listener.local_addr()?;
+    let control = match &config.control {
+        Some(control) => Some(Control::bind(control).await?),
+        None => None,
+    };
+    let control_address = control.as_ref().map(Control::address).transpose()?;
     if let Some(path) = &options.addresses {
-        output::write_addresses(path, events.local_addr()?, Some(admin_address))?;
+        output::write_addresses(path, events.local_addr()?, Some(admin_address), control_address)?;
     }
     let admin = Arc::new(admin::Admin {
         metrics: metrics.clone(),
@@ -133,8 +139,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         desk: Arc::default(),
         watchers: watch::Watchers::default(),
     });
-    let admin_server =
-        tokio::spawn(axum::serve(admin_listener.tap_io(watch::set_up), admin::router(admin.clone())).into_future());
+    let ports = Ports::open(admin_listener, control, &admin);
 
     let dir = options.data_dir.clone();
     let limit = config.dead_letter_limit_bytes;
@@ -177,7 +182,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, transfers };
     let sinks = shard.start_sinks(&health, &addresses, gates)?;
     let result = shard.serve(events, tls, sinks, &mut signals).await;
-    admin_server.abort();
+    drop(ports);
     result
 }
 

@@ -7,7 +7,7 @@
 //! A line comes at once, then when something changed that matters, ten times a second at most, and when nothing did,
 //! within a second: a watcher that hears nothing has lost the shard. There is no queue: who reads slowly gets the latest
 //! line next, and never one whose number is lower than that of the line before. Who does not read at all is cut off by
-//! the system ([`set_up`]). While nobody watches, nothing is looked at. A stream ends with the process, which does not
+//! the system ([`crate::server::set_up_for_long`]). While nobody watches, nothing is looked at. A stream ends with the process, which does not
 //! wait for it.
 //!
 //! May import `admin` for the report, and `shutdown`'s phase.
@@ -21,7 +21,6 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use signalbox_contract::{BreakerPhase, ShardReport};
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -39,8 +38,6 @@ const IDLE_GAP: Duration = Duration::from_millis(500);
 const HEARTBEAT: Duration = Duration::from_millis(900);
 /// A count that moves by less than this many events, and by less than an eighth, is told with the next heartbeat.
 const STEP: u64 = 16;
-/// What a peer may leave unread or unanswered for so long, before its connection is cut.
-const UNREAD_TIME: Duration = Duration::from_secs(10);
 
 /// Those who watch.
 #[derive(Debug)]
@@ -99,14 +96,6 @@ pub(super) fn answer(admin: &Arc<Admin>) -> Result<Option<Response>, LogError> {
     });
     let content_type = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
     Ok(Some((content_type, Body::from_stream(body)).into_response()))
-}
-
-/// Prepares a connection of the admin port: lines leave at once, and a peer that is gone without a word, or reads
-/// nothing, does not keep its place.
-pub(super) fn set_up(connection: &mut TcpStream) {
-    // An address family that knows neither works as it is.
-    let _ = connection.set_nodelay(true);
-    let _ = rustix::net::sockopt::set_tcp_user_timeout(connection, u32::try_from(UNREAD_TIME.as_millis()).unwrap_or(0));
 }
 
 /// One who watches.

@@ -3,6 +3,7 @@
 //!
 //! Knows connections, and nothing of what is asked on them. Of this crate it may import `random`.
 
+mod peers;
 mod tls;
 
 use std::error::Error;
@@ -21,13 +22,15 @@ use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustix::net::sockopt::set_tcp_user_timeout;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 
 use crate::random;
 
+pub(crate) use peers::Peers;
 pub(crate) use tls::Tls;
 
 /// Most connections at once, if the system allows twice as many open files: the rest is for the log and the
@@ -57,6 +60,9 @@ const PING_TIME: Duration = Duration::from_secs(20);
 /// is how producers that keep theirs open spread over new shards, and leave those that go.
 const CONNECTION_AGE: Duration = Duration::from_mins(1);
 
+/// What a peer may leave unread or unanswered for so long, where connections are few and stay, before it is cut off.
+const UNREAD_TIME: Duration = Duration::from_secs(10);
+
 /// How long to wait before accepting again after it failed, usually for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -65,6 +71,14 @@ pub(crate) async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
         .with_context(|| format!("cannot listen on {address}: give an address that is free and ours"))
+}
+
+/// Prepares a connection on which an answer goes on for long: what is written leaves at once, and a peer that is gone
+/// without a word, or reads nothing, does not keep it.
+pub(crate) fn set_up_for_long(connection: &TcpStream) {
+    // An address family that knows neither works as it is.
+    let _ = connection.set_nodelay(true);
+    let _ = set_tcp_user_timeout(connection, u32::try_from(UNREAD_TIME.as_millis()).unwrap_or(0));
 }
 
 /// A running accept loop.
@@ -118,6 +132,9 @@ impl Server {
                             let (service, stopped, alive) = (service(), stopped.clone(), connection.clone());
                             let tls = tls.clone();
                             let _ = stream.set_nodelay(true);
+                            if tls.as_ref().is_some_and(Tls::is_for_peers) {
+                                set_up_for_long(&stream);
+                            }
                             tokio::spawn(async move {
                                 match tls {
                                     None => connect(stream, service, connection_age(), stopped).await,

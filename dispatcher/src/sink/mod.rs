@@ -76,7 +76,7 @@ pub async fn run(options: SinkOptions) -> anyhow::Result<()> {
     let secrets = secrets.transpose()?;
     let listener = server::bind(options.listen).await?;
     if let Some(path) = &options.addresses {
-        output::write_addresses(path, listener.local_addr()?, None)?;
+        output::write_addresses(path, listener.local_addr()?, None, None)?;
     }
     tracing::info!(listen = %listener.local_addr()?, "receiving");
     let sink = Arc::new(Sink {

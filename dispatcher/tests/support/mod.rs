@@ -41,6 +41,8 @@ pub(crate) struct Daemon {
     pub(crate) listen: String,
     /// Its admin port, if it has one.
     pub(crate) admin: Option<String>,
+    /// Its control port, if it has one.
+    pub(crate) control: Option<String>,
 }
 
 impl Daemon {
@@ -68,7 +70,7 @@ impl Daemon {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let mut daemon = Self { child, home: home.to_owned(), log, listen: String::new(), admin: None };
+        let mut daemon = Self { child, home: home.to_owned(), log, listen: String::new(), admin: None, control: None };
         let bound = eventually("the addresses file", || {
             let exited = daemon.child.try_wait().unwrap();
             assert!(exited.is_none(), "exited at once: {exited:?}");
@@ -78,6 +80,7 @@ impl Daemon {
         let bound: Value = serde_json::from_slice(&bound.await).unwrap();
         bound["listen"].as_str().unwrap().clone_into(&mut daemon.listen);
         daemon.admin = bound["admin"].as_str().map(str::to_owned);
+        daemon.control = bound["control"].as_str().map(str::to_owned);
         daemon
     }
 

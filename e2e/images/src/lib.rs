@@ -74,7 +74,7 @@ const DISPATCHER: Part = Part {
     description: "Takes CloudEvents over HTTP, keeps them on disk, delivers them to sinks",
     repository: "signalbox.dev/dispatcher",
     program: "dispatcher",
-    ports: &[8080, 9090],
+    ports: &[8080, 9090, 9443],
 };
 
 /// Compiles both programs and writes `signalbox-operator.tar` and `signalbox-dispatcher.tar` into `dir`, which is

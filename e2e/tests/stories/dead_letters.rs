@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::json;
-use signalbox_contract::{ADMIN_PORT, DEAD_LETTERS_PATH};
 use signalbox_e2e::{Fleet, FleetSpec, Load, SinkSpec, Sinks, eventually};
 
 use crate::theatre::Act;
@@ -16,7 +15,7 @@ const ROUNDS: u64 = 3;
 const EVENTS: u64 = 100 * ROUNDS;
 
 pub(crate) async fn story(act: Act) -> Result<()> {
-    let Act { scene, regions, .. } = act;
+    let Act { scene, cluster, regions, .. } = act;
     let here = &regions[..1];
     let sinks = Sinks::start(&scene, "fulfilment", here).await?;
     sinks.behave(r#"{"failRatio": 1.0, "status": 400, "match": {"key": "key-7"}}"#).await?;
@@ -48,8 +47,10 @@ pub(crate) async fn story(act: Act) -> Result<()> {
     fleet.says("Ready", "True", "AllRegionsServing", &[]).await?;
 
     sinks.behave("{}").await?;
-    let (pod, path) = (format!("orders-{}-0", here[0]), format!("{DEAD_LETTERS_PATH}/replay?sink=fulfilment"));
-    scene.post_to_pod(&pod, ADMIN_PORT, &path).await?;
+    // As the status says: within the pod, where no keys are needed.
+    let (namespace, pod) = (&scene.namespace, format!("orders-{}-0", here[0]));
+    let exec = ["exec", "--namespace", namespace, &pod, "--", "/dispatcher", "dead-letters", "replay"];
+    cluster.kubectl(&[exec.as_slice(), &["--sink", "fulfilment"]].concat()).await?;
     sinks.all_arrive(&load.source, EVENTS, LIMIT).await?;
     fleet
         .status_where("there are none left", LIMIT, |status| {

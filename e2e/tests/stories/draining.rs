@@ -5,7 +5,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::ResourceExt as _;
-use signalbox_contract::{ADMIN_PORT, REPORT_PATH, ShardReport};
 use signalbox_e2e::{Fleet, FleetSpec, Load, Scene, Sinks};
 
 use crate::theatre::Act;
@@ -76,9 +75,8 @@ async fn backlog(scene: &Scene, sinks: &Sinks, region: &str, shard: u32) -> Resu
     let pod = format!("orders-{region}-{shard}");
     let load = Load::start(scene, &format!("{pod}.orders-{region}-shards"), 100, EVENTS).await?;
     ensure!(load.finish().await?.accepted == EVENTS, "not every event was accepted");
-    let json = scene.get_from_pod(&pod, ADMIN_PORT, REPORT_PATH).await?;
-    let report: ShardReport = serde_json::from_str(&json)?;
-    ensure!(report.backlog_events == EVENTS, "the shard does not hold what it accepted: {json}");
+    let held = scene.figure(&pod, "signalbox_dispatcher_backlog_events").await?;
+    ensure!(held == EVENTS, "the shard holds {held} of the events that it accepted");
     Ok(load)
 }
 

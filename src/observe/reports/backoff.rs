@@ -17,9 +17,7 @@ pub(super) struct Backoff {
 impl Backoff {
     /// The next wait: between half of the exponential one and the whole.
     pub(super) fn next(&mut self) -> Duration {
-        // Drawn by what the standard library seeds its maps with: it need not be secret, only different.
-        let drawn = RandomState::new().build_hasher().finish();
-        self.wait(f64::from(u32::try_from(drawn >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX))
+        self.wait(fraction())
     }
 
     /// `fraction` is from 0 to 1.
@@ -33,6 +31,12 @@ impl Backoff {
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
+}
+
+/// From 0 to 1, drawn by what the standard library seeds its maps with: it need not be secret, only different.
+pub(super) fn fraction() -> f64 {
+    let drawn = RandomState::new().build_hasher().finish();
+    f64::from(u32::try_from(drawn >> 32).unwrap_or(u32::MAX)) / f64::from(u32::MAX)
 }
 
 #[cfg(test)]

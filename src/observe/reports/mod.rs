@@ -20,6 +20,7 @@ mod kept;
 mod pacer;
 mod rates;
 mod stream;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,19 +28,20 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use signalbox_contract::{ADMIN_PORT, ShardReport};
+use signalbox_contract::{ADMIN_PORT, CONTROL_PORT, ShardReport};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::caches::{Caches, Poke, fleet_of};
 use crate::clock;
-use crate::fleet::{Observation, Report, names};
+use crate::fleet::{Keyring, Observation, Report, names};
 use crate::metrics::Metrics;
 use backoff::Backoff;
 use checks::Refusal;
 use kept::{Kept, Moment};
 use stream::Lines;
+use tls::Identity;
 
 /// How often the pods are looked through for those that came and went.
 const LOOK: Duration = Duration::from_millis(250);
@@ -51,6 +53,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 const LINE_GAP: Duration = Duration::from_millis(20);
 /// How long to wait before asking a shard again that ends its answer after one report, as those before 0.2 do.
 const INTERVAL: Duration = Duration::from_secs(2);
+/// Longest life of a connection: the next one is made with the keys of its day.
+const MAX_AGE: Duration = Duration::from_hours(2);
 /// Connections being made at once.
 const CONCURRENCY: usize = 64;
 /// Longest wait at the start, until every shard was heard or found silent.
@@ -78,6 +82,9 @@ struct Shard {
     uid: String,
     ip: String,
     port: u16,
+    /// Whether it has keys.
+    keyed: bool,
+    namespace: String,
     fleet: String,
     region: String,
     poke: Poke,
@@ -90,7 +97,11 @@ struct Means {
     pokes: UnboundedSender<Poke>,
     metrics: Metrics,
     places: Arc<Semaphore>,
+    keys: Keys,
 }
+
+/// The keys of a fleet, by namespace and name.
+type Keys = Arc<dyn Fn(&str, &str) -> Option<Keyring> + Send + Sync>;
 
 impl Reports {
     /// What the shard in this pod said last.
@@ -108,13 +119,16 @@ impl Reports {
         metrics: Metrics,
         all_asked: oneshot::Sender<()>,
     ) {
+        let keyrings = caches.clone();
+        let keys = Arc::new(move |namespace: &str, fleet: &str| keyrings.keyring(namespace, fleet));
         let shards = || caches.all_pods().iter().filter_map(|pod| shard_of(pod)).collect();
-        self.listen(shards, pokes, metrics, all_asked).await;
+        self.listen(shards, keys, pokes, metrics, all_asked).await;
     }
 
     async fn listen(
         self,
         shards: impl Fn() -> Vec<Shard>,
+        keys: Keys,
         pokes: UnboundedSender<Poke>,
         metrics: Metrics,
         all_asked: oneshot::Sender<()>,
@@ -123,7 +137,7 @@ impl Reports {
         let mut tasks = JoinSet::new();
         tasks.spawn(pacer::run(asked, pokes));
         let means =
-            Means { reports: self.clone(), pokes: paced, metrics, places: Arc::new(Semaphore::new(CONCURRENCY)) };
+            Means { reports: self.clone(), pokes: paced, metrics, places: Arc::new(Semaphore::new(CONCURRENCY)), keys };
         let mut first_round = Some((all_asked, shards(), self.epoch.elapsed() + FIRST_ROUND));
         let mut listening: BTreeMap<String, (Shard, AbortHandle)> = BTreeMap::new();
         loop {
@@ -176,10 +190,16 @@ impl Reports {
 /// Only pods that run: one that is being started has no report, and that is known without asking.
 fn shard_of(pod: &Pod) -> Option<Shard> {
     let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Running"))?;
+    // The pod itself says whether it has keys: while they are rolled out, some have and some have not.
+    let ports =
+        pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.ports.iter().flatten());
+    let keyed = ports.into_iter().any(|port| port.name.as_deref() == Some(names::CONTROL_PORT_NAME));
     Some(Shard {
         uid: pod.uid()?,
         ip: status.pod_ip.clone()?,
-        port: ADMIN_PORT,
+        port: if keyed { CONTROL_PORT } else { ADMIN_PORT },
+        keyed,
+        namespace: pod.namespace()?,
         fleet: pod.labels().get(names::FLEET_LABEL)?.clone(),
         region: pod.labels().get(names::REGION_LABEL)?.clone(),
         poke: fleet_of(pod),
@@ -206,8 +226,9 @@ impl Means {
     /// One connection, from its start to its end. An error says why reports are missing from now on; otherwise, how long
     /// to wait for the next, if that is known.
     async fn listen_once(&self, shard: &Shard, backoff: &mut Backoff) -> Result<Option<Duration>, String> {
+        let identity = if shard.keyed { Some(self.identity(shard)?) } else { None };
         let opening = async {
-            let mut lines = Lines::open(&shard.ip, shard.port).await?;
+            let mut lines = Lines::open(&shard.ip, shard.port, identity.as_ref()).await?;
             let first = lines.next().await?;
             Ok::<_, String>((lines, first))
         };
@@ -221,6 +242,7 @@ impl Means {
             kept.connected(self.reports.epoch.elapsed());
         }
         let mut taken = None;
+        let until = tokio::time::Instant::now() + MAX_AGE.mul_f64(1.0 - backoff::fraction() / 2.0);
         while let Some(text) = line {
             match report(&text, shard) {
                 Ok(report) => {
@@ -244,6 +266,9 @@ impl Means {
                 }
             }
             tokio::time::sleep(LINE_GAP).await;
+            if tokio::time::Instant::now() >= until {
+                return Ok(Some(Duration::ZERO));
+            }
             let next = tokio::time::timeout(SILENCE, lines.next()).await;
             line = next.map_err(|_| format!("port {} has said nothing for {SILENCE:?}", shard.port))??;
         }
@@ -253,6 +278,11 @@ impl Means {
             Some(0) => Ok(Some(INTERVAL)),
             Some(_) => Ok(None),
         }
+    }
+
+    fn identity(&self, shard: &Shard) -> Result<Identity, String> {
+        let keyring = (self.keys)(&shard.namespace, &shard.fleet).ok_or("the fleet's keys have not been seen")?;
+        Identity::new(&keyring, names::shard_identity(&shard.fleet, &shard.namespace))
     }
 
     /// Keeps an answer, and pokes the fleet if it matters. Says why a report was not taken.

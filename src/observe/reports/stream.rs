@@ -9,8 +9,11 @@ use hyper::client::conn::http1;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use signalbox_contract::REPORT_PATH;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+use super::tls::Identity;
 
 /// Longest line taken: 32 sinks make about 20 KB.
 const MAX_BYTES: usize = 128 << 10;
@@ -27,10 +30,21 @@ pub(super) struct Lines {
 
 impl Lines {
     /// Connects, and asks. An error is the end of a sentence about the shard.
-    pub(super) async fn open(ip: &str, port: u16) -> Result<Self, String> {
+    pub(super) async fn open(ip: &str, port: u16, identity: Option<&Identity>) -> Result<Self, String> {
         let ip: IpAddr = ip.parse().map_err(|_| "its address is not one")?;
         let unreachable = || format!("port {port} cannot be reached");
         let stream = TcpStream::connect((ip, port)).await.map_err(|_| unreachable())?;
+        match identity {
+            None => Self::ask(stream, port).await,
+            Some(identity) => {
+                let secured = identity.secure(stream).await;
+                Self::ask(secured.map_err(|e| format!("port {port} is not to be trusted: {e}"))?, port).await
+            }
+        }
+    }
+
+    async fn ask(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, port: u16) -> Result<Self, String> {
+        let unreachable = || format!("port {port} cannot be reached");
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|_| unreachable())?;
         let mut task = JoinSet::new();
         task.spawn(async move {

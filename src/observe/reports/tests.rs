@@ -78,6 +78,8 @@ fn shard(port: u16) -> Shard {
         uid: format!("uid-{port}"),
         ip: "127.0.0.1".to_owned(),
         port,
+        keyed: false,
+        namespace: "shop".to_owned(),
         fleet: "orders".to_owned(),
         region: "eu-west".to_owned(),
         poke: Some(ObjectRef::new("orders").within("shop")),
@@ -96,13 +98,17 @@ struct Listening {
 
 impl Listening {
     fn to(shards: impl IntoIterator<Item = Shard>) -> Self {
+        Self::with_keys(shards, Arc::new(|_, _| None))
+    }
+
+    fn with_keys(shards: impl IntoIterator<Item = Shard>, keys: Keys) -> Self {
         let (reports, metrics) = (Reports::default(), Metrics::new());
         let shards = Arc::new(Mutex::new(shards.into_iter().collect::<Vec<_>>()));
         let (poke, pokes) = mpsc::unbounded_channel();
         let (asked, all_asked) = oneshot::channel();
         let mut task = JoinSet::new();
         let running = shards.clone();
-        task.spawn(reports.clone().listen(move || running.lock().unwrap().clone(), poke, metrics.clone(), asked));
+        task.spawn(reports.clone().listen(move || running.lock().unwrap().clone(), keys, poke, metrics.clone(), asked));
         Self { reports, metrics, shards, pokes, all_asked: Some(all_asked), _task: task }
     }
 
@@ -275,4 +281,103 @@ async fn all_are_asked_once_each_was_heard_or_found_silent() {
 async fn without_shards_all_are_asked_at_once() {
     let mut listening = Listening::to([]);
     tokio::time::timeout(PATIENCE, listening.all_asked.take().unwrap()).await.unwrap().unwrap();
+}
+
+/// The keys of a fleet of this name, made so long ago.
+fn ring(fleet: &str, ago: Duration) -> Keyring {
+    crate::keys::keys(fleet, "shop", None, clock::now() - ago, &mut || rcgen::KeyPair::generate()).unwrap()
+}
+
+/// A port with keys in front of a speaker. It passes on what an operator of the fleet says, and nobody else.
+async fn guarded(speaker: &Speaker, keyring: &Keyring) -> u16 {
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    use tokio_rustls::rustls::server::WebPkiClientVerifier;
+    use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+    let provider = Arc::new(ring::default_provider());
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(keyring.trusted().as_bytes()) {
+        roots.add(authority.unwrap()).unwrap();
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().unwrap();
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(keyring.shard.cert.as_bytes()).unwrap()],
+            PrivateKeyDer::from_pem_slice(keyring.shard.key.as_bytes()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, behind) = (listener.local_addr().unwrap().port(), speaker.port);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+            tokio::spawn(async move {
+                let mut plain = TcpStream::connect(("127.0.0.1", behind)).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut plain).await;
+            });
+        }
+    });
+    port
+}
+
+fn keyed(port: u16) -> Shard {
+    Shard { keyed: true, ..shard(port) }
+}
+
+#[tokio::test]
+async fn a_shard_with_keys_is_listened_to_and_so_it_is_when_they_change() {
+    let mut speaker = Speaker::start().await;
+    let ours = ring("orders", Duration::ZERO);
+    let port = guarded(&speaker, &ours).await;
+    let held = Arc::new(Mutex::new(None));
+    let shown = held.clone();
+    let listening = Listening::with_keys([keyed(port)], Arc::new(move |_, _| shown.lock().unwrap().clone()));
+    listening.silent(port, "the fleet's keys have not been seen").await;
+    *held.lock().unwrap() = Some(ours);
+    let mut voice = speaker.streaming().await;
+    voice.report(1, 7).await;
+    listening.backlog(port, 7).await;
+}
+
+#[tokio::test]
+async fn who_shows_keys_of_another_fleet_or_another_authority_or_another_time_is_no_shard() {
+    let mut speaker = Speaker::start().await;
+    let ours = ring("orders", Duration::ZERO);
+    let old = ring("orders", Duration::from_hours(31 * 24));
+    let expired = Keyring { authorities: [ours.authorities.clone(), old.authorities.clone()].concat(), ..old };
+    let others = [ring("mail", Duration::ZERO), ring("orders", Duration::ZERO), expired.clone()];
+    let trusting = Keyring { authorities: expired.authorities.clone(), ..ours };
+    for other in others {
+        let port = guarded(&speaker, &other).await;
+        let trusting = trusting.clone();
+        let listening = Listening::with_keys([keyed(port)], Arc::new(move |_, _| Some(trusting.clone())));
+        listening.silent(port, "is not to be trusted").await;
+    }
+    assert!(speaker.answered.try_recv().is_err(), "something was said to it");
+}
+
+#[test]
+fn a_pod_says_itself_whether_it_has_keys() {
+    let pod = |ports: serde_json::Value| {
+        serde_json::from_value::<Pod>(serde_json::json!({
+            "metadata": {
+                "name": "orders-eu-west-0", "namespace": "shop", "uid": "u",
+                "labels": {"signalbox.dev/fleet": "orders", "signalbox.dev/region": "eu-west"},
+            },
+            "spec": {"containers": [{"name": "dispatcher", "ports": ports}]},
+            "status": {"phase": "Running", "podIP": "10.0.0.1"},
+        }))
+        .unwrap()
+    };
+    let with = shard_of(&pod(serde_json::json!([{"name": "control", "containerPort": 9443}]))).unwrap();
+    assert_eq!((with.keyed, with.port), (true, CONTROL_PORT));
+    let without = shard_of(&pod(serde_json::json!([{"name": "admin", "containerPort": 9090}]))).unwrap();
+    assert_eq!((without.keyed, without.port), (false, ADMIN_PORT));
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use kube::ResourceExt as _;
 use signalbox_cluster::Cluster;
-use signalbox_contract::{ADMIN_PORT, REPORT_PATH, ShardReport};
 use signalbox_e2e::{Fleet, FleetSpec, Load, LoadResult, Receipts, Scene, Sinks, Stage};
 use signalbox_images::Images;
 
@@ -114,9 +113,8 @@ const CONDITIONS: &str = r#"jsonpath={range .status.regions[*]}region {.name}: {
 async fn accepted_by_shard(scene: &Scene) -> Result<Vec<(String, u64)>> {
     let mut shards = Vec::new();
     for pod in scene.pods(&format!("signalbox.dev/fleet={FLEET}")).await? {
-        let json = scene.get_from_pod(&pod.name_any(), ADMIN_PORT, REPORT_PATH).await?;
-        let report: ShardReport = serde_json::from_str(&json).with_context(|| json)?;
-        shards.push((pod.name_any(), report.accepted_total));
+        let accepted = scene.figure(&pod.name_any(), "signalbox_dispatcher_accepted_total").await?;
+        shards.push((pod.name_any(), accepted));
     }
     Ok(shards)
 }

@@ -18,6 +18,7 @@ fn config(bytes: u64, events: Option<u64>, age_ms: Option<u64>) -> Arc<ShardConf
         duplicate_window_ms: 0,
         dead_letter_limit_bytes: 0,
         tls: None,
+        control: None,
         addresses: AddressPolicy::default(),
     })
 }
