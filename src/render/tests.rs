@@ -219,7 +219,7 @@ fn where_somebody_else_decides_replicas_are_written_once() {
     intent.scaling.mode = crate::fleet::ScalingMode::External;
     let of = |snapshot: &crate::fleet::FleetSnapshot| {
         let plan = decide(&intent, snapshot, &FleetMemory::default(), fixtures::now());
-        render(&intent, &plan).replicas.iter().map(|set| set.replicas).collect::<Vec<_>>()
+        render(&intent, &plan, &fixtures::keyring()).replicas.iter().map(|set| set.replicas).collect::<Vec<_>>()
     };
     assert_eq!(of(&crate::fleet::FleetSnapshot::default()), [2, 2]);
     assert!(of(&fixtures::settled()).is_empty());
