@@ -27,12 +27,13 @@ const SAMPLES: u64 = 720;
 /// The model moves in seconds: shards that start, settle and report, and sinks that take so much. The decisions are made
 /// by the very code that runs in the operator, which learns what a shard can settle as it does there.
 #[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["load", "shape"]))]
 pub struct Simulate {
     /// The EventDispatcher, as YAML or JSON.
     #[arg(long, value_name = "FILE")]
     spec: PathBuf,
     /// The load, one JSON object a line: {"second": 0, "arrivalPerSecond": 250}, or what `signalbox run --record` wrote.
-    #[arg(long, value_name = "FILE", required_unless_present = "shape", conflicts_with = "shape")]
+    #[arg(long, value_name = "FILE")]
     load: Option<PathBuf>,
     /// A made-up load instead.
     #[arg(long, value_enum)]
@@ -173,4 +174,24 @@ fn intent(file: &Path) -> anyhow::Result<FleetIntent> {
     let defaults =
         ShardDefaults { image: String::new(), image_pull_policy: String::new(), addresses: AddressPolicy::default() };
     FleetIntent::parse(&dispatcher, &defaults).with_context(|| name.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::Simulate;
+
+    #[test]
+    fn exactly_one_kind_of_load_is_asked_for_and_both_are_named() {
+        let command = || Simulate::augment_args(Command::new("simulate"));
+        let said = |args: &[&str]| {
+            let all = ["simulate", "--spec", "fleet.yaml"].iter().chain(args).copied();
+            command().try_get_matches_from(all).map_or_else(|e| e.to_string(), |_| "taken".to_owned())
+        };
+        let neither = said(&[]);
+        assert!(neither.contains("--load") && neither.contains("--shape"), "{neither}");
+        assert!(said(&["--load", "a", "--shape", "day"]).contains("cannot be used with"));
+        assert_eq!((said(&["--load", "a"]), said(&["--shape", "day"])), ("taken".to_owned(), "taken".to_owned()));
+    }
 }
