@@ -12,7 +12,7 @@ use crate::adapter::{FLEET, METRIC};
 /// How the autoscaler is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// As Kubernetes has it.
+    /// As Kubernetes has it, upwards.
     Default,
     /// No window and no policy that holds it back.
     Fastest,
@@ -29,11 +29,13 @@ pub(crate) async fn apply(scene: &Scene, stateful_set: &str, pace: Pace) -> Resu
             "target": {"type": "AverageValue", "averageValue": "100"},
         }}],
     });
+    // By default it would hold the size of a spike for five minutes, and so undo that the fleet is made small again.
+    spec["behavior"] = json!({"scaleDown": {"stabilizationWindowSeconds": 0}});
     if pace == Pace::Fastest {
-        spec["behavior"] = json!({"scaleUp": {
+        spec["behavior"]["scaleUp"] = json!({
             "stabilizationWindowSeconds": 0,
             "policies": [{"type": "Pods", "value": 100, "periodSeconds": 1}],
-        }});
+        });
     }
     let object = json!({
         "apiVersion": "autoscaling/v2",

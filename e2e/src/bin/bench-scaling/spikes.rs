@@ -15,11 +15,11 @@ use tokio::task::AbortHandle;
 use crate::note;
 use crate::page::Measured;
 
-/// Events of one spike. Each delivery takes 20 ms, eight are made at once, so a shard settles 400 a second: it would take
-/// twice the time that it has.
+/// Events of one spike. Each delivery takes 40 ms, eight are made at once, so a shard settles 200 a second: it would take
+/// 20 s alone. Less than the 15 s that an autoscaler may let pass between two looks, and it would miss some of them.
 const EVENTS: u32 = 4_000;
 /// How the sinks answer: the same all the time, or what was seen of the shards would say nothing of them now.
-const BEHAVIOUR: &str = r#"{"delayMs": 20}"#;
+const BEHAVIOUR: &str = r#"{"delayMs": 40}"#;
 /// Longest wait for more replicas.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -100,6 +100,8 @@ impl Subject {
             })
             .collect();
         let pod = format!("{}-0", self.stateful_set());
+        let before = *self.replicas.borrow();
+        ensure!(before.is_some_and(|(replicas, _)| replicas == 1), "it grew before the spike: {before:?}");
         let start = Instant::now();
         self.scene.send_batch_to_pod(&pod, &Value::Array(events)).await?;
         let mut replicas = self.replicas.clone();
