@@ -72,7 +72,7 @@ impl Keyed {
         std::fs::write(path("ca.crt"), authority.pem()).unwrap();
         let mut config = config(&[("a", &format!("http://{}/", refusing()))]);
         config["control"] = json!({
-            "listen": "127.0.0.1:0", "peers": [OPERATOR],
+            "listen": "127.0.0.1:0", "operator": OPERATOR, "shard": SHARD,
             "certFile": path("tls.crt"), "keyFile": path("tls.key"), "caFile": path("ca.crt"),
         });
         Self { shard: Shard::start(&config).await, keys, authority }

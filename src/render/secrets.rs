@@ -60,7 +60,8 @@ pub(super) fn control(intent: &FleetIntent) -> ControlConfig {
         cert_file,
         key_file,
         ca_file,
-        peers: vec![names::operator_identity(&intent.name, &intent.namespace)],
+        operator: names::operator_identity(&intent.name, &intent.namespace),
+        shard: names::shard_identity(&intent.name, &intent.namespace),
     }
 }
 

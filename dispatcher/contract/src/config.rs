@@ -66,11 +66,13 @@ pub struct ControlConfig {
     pub cert_file: String,
     /// Its private key.
     pub key_file: String,
-    /// The authorities that may vouch for a peer.
+    /// The authorities that may vouch for who connects, and for the shards that this one connects to.
     pub ca_file: String,
-    /// The names that a peer's certificate may be made out to, as DNS names. Who has none of them is refused, whoever
-    /// vouches.
-    pub peers: Vec<String>,
+    /// The name that the operator's certificate is made out to, of the DNS kind. It may do everything that there is.
+    pub operator: String,
+    /// The name that the certificates of the fleet's shards are made out to, this one's among them. They may speak as
+    /// shards do to each other, and nothing else. Who has neither name is refused, whoever vouches.
+    pub shard: String,
 }
 
 /// Which addresses sinks may have, looked at when a connection is made. Networks are written in CIDR notation, such

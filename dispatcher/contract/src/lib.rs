@@ -18,7 +18,7 @@ mod routing;
 
 pub use config::{AddressPolicy, ControlConfig, Ordering, RetryConfig, ShardConfig, SinkConfig, TlsConfig};
 pub use report::{BreakerPhase, LastFailure, ShardReport, SinkReport, Usage};
-pub use routing::{Peer, RoutingTable};
+pub use routing::{Peer, RoutingReport, RoutingTable};
 
 /// The port that takes events: `POST /`.
 pub const EVENTS_PORT: u16 = 8080;
@@ -40,6 +40,14 @@ pub const METRICS_PATH: &str = "/metrics";
 
 /// The [`ShardReport`], as JSON.
 pub const REPORT_PATH: &str = "/v1/report";
+
+/// The [`RoutingTable`] that the operator gives to a shard, as JSON: `PUT`. 204: it has it, on disk or about to be. 409: it
+/// cannot take it, and the body says why, in a sentence. 503: not yet.
+pub const ROUTING_PATH: &str = "/v1/routing";
+
+/// The environment variable that tells a shard in a pod its number in its region. Without it, or without a control port,
+/// it takes part in no routing: every slot is its own.
+pub const ORDINAL_VARIABLE: &str = "SIGNALBOX_ORDINAL";
 
 /// Dead letters: list, replay, delete.
 pub const DEAD_LETTERS_PATH: &str = "/v1/dead-letters";

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::RoutingReport;
+
 /// One shard's answer to `GET /v1/report`: true at the moment it was taken, and derived from the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -38,6 +40,9 @@ pub struct ShardReport {
     /// What the process uses of its machine.
     #[serde(default)]
     pub usage: Usage,
+    /// Where it is with its routing table. Absent: it takes part in no routing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<RoutingReport>,
     /// One entry per configured sink, in the order of the configuration.
     pub sinks: Vec<SinkReport>,
 }

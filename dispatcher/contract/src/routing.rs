@@ -44,6 +44,27 @@ pub struct Peer {
     pub log: u64,
 }
 
+/// Where a shard is with its routing table, as part of its report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RoutingReport {
+    /// The shard's number in its region.
+    pub ordinal: u32,
+    /// The id of its log: see [`Peer::log`].
+    pub log: u64,
+    /// The epoch of the table that it has on disk. 0: none yet.
+    pub epoch: u64,
+    /// The highest epoch that it has heard of, in a table that it could not take too.
+    pub highest_epoch: u64,
+    /// Slots that the table gives to it, and that it does not deliver yet: it waits for what others hold of them.
+    pub claiming: u32,
+    /// Slots whose order is at risk: a shard that was declared lost may still hold older events of them.
+    pub at_risk: u32,
+    /// It owns no slot, holds nothing, and will get nothing as long as its table stands: it may go. Never true of a table
+    /// that gives it slots.
+    pub empty: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

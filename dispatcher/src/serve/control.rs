@@ -33,7 +33,7 @@ pub(super) struct Control {
 impl Control {
     /// Reads the keys, and binds the port.
     pub(super) async fn bind(config: &ControlConfig) -> anyhow::Result<Self> {
-        let peers = Peers { authorities: config.ca_file.clone().into(), names: config.peers.clone() };
+        let peers = Peers { authorities: config.ca_file.clone().into(), names: vec![config.operator.clone()] };
         let tls = Tls::load(config.cert_file.as_ref(), config.key_file.as_ref(), Some(peers))?;
         Ok(Self { listener: crate::server::bind(config.listen).await?, tls })
     }

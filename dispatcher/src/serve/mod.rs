@@ -16,6 +16,7 @@ mod answer;
 mod backoff;
 mod breaker;
 mod budget;
+mod claiming;
 mod client;
 mod clock;
 mod config;

@@ -120,6 +120,7 @@ impl Reporter {
             }
         });
         ShardReport {
+            routing: None,
             fleet: self.config.fleet.clone(),
             region: self.config.region.clone(),
             incarnation: self.incarnation.clone(),
