@@ -13,6 +13,7 @@ pub(crate) async fn request(address: &str, method: &str, path: &str, body: &str)
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::builder().method(method).uri(path).header("host", address);
+    let request = if body.is_empty() { request } else { request.header("content-type", "application/json") };
     let response = sender.send_request(request.body(Full::new(Bytes::from(body.to_owned())))?).await?;
     let status = response.status().as_u16();
     Ok((status, response.into_body().collect().await?.to_bytes()))

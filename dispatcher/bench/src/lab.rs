@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use signalbox_contract::{ROUTING_PATH, RoutingTable};
 use tempfile::TempDir;
 
 use crate::http::{self, Metrics};
@@ -85,18 +86,20 @@ pub(crate) struct Shard {
     pub(crate) process: Process,
     pub(crate) listen: String,
     admin: String,
+    /// Where other shards reach it, if it is one of a region.
+    pub(crate) control: Option<String>,
     home: TempDir,
     dispatcher: PathBuf,
     starts: usize,
 }
 
 impl Shard {
-    fn spawn(home: &Path, dispatcher: &Path, start: usize) -> Result<(Process, PathBuf)> {
+    fn spawn(home: &Path, dispatcher: &Path, start: usize, flags: &[&str]) -> Result<(Process, PathBuf)> {
         let addresses = home.join(format!("addresses-{start}"));
         let mut command = Command::new(dispatcher);
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--config"]);
         command.arg(home.join("config.json")).arg("--data-dir").arg(home.join("data"));
-        command.arg("--addresses").arg(&addresses);
+        command.arg("--addresses").arg(&addresses).args(flags);
         Ok((Process::start(&mut command, &home.join("log"))?, addresses))
     }
 
@@ -105,17 +108,24 @@ impl Shard {
         self.process.kill()?;
         self.starts += 1;
         let started = Instant::now();
-        let (process, addresses) = Self::spawn(self.home.path(), &self.dispatcher, self.starts)?;
+        let (process, addresses) = Self::spawn(self.home.path(), &self.dispatcher, self.starts, &[])?;
         self.process = process;
         self.bound(&addresses).await?;
+        self.ready().await?;
         Ok(started.elapsed())
     }
 
-    /// Waits until it is ready.
+    /// Waits until it has its addresses.
     async fn bound(&mut self, addresses: &Path) -> Result<()> {
         let bound = self.process.written(addresses).await?;
         let address = |name| bound[name].as_str().map(str::to_owned).context("the addresses file is not complete");
         (self.listen, self.admin) = (address("listen")?, address("admin")?);
+        self.control = bound["control"].as_str().map(str::to_owned);
+        Ok(())
+    }
+
+    /// Waits until it accepts events.
+    pub(crate) async fn ready(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !matches!(http::request(&self.admin, "GET", "/readyz", "").await, Ok((200, _))) {
             ensure!(Instant::now() < deadline, "the shard does not become ready");
@@ -126,6 +136,20 @@ impl Shard {
 
     pub(crate) async fn report(&self) -> Result<Value> {
         Ok(serde_json::from_slice(&http::request(&self.admin, "GET", "/v1/report", "").await?.1)?)
+    }
+
+    /// Gives it a routing table, as soon as it takes one.
+    pub(crate) async fn route(&self, table: &RoutingTable) -> Result<()> {
+        let (deadline, table) = (Instant::now() + PATIENCE, serde_json::to_string(table)?);
+        loop {
+            let (status, answer) = http::request(&self.admin, "PUT", ROUTING_PATH, &table).await?;
+            if status == 204 {
+                return Ok(());
+            }
+            let why = String::from_utf8_lossy(&answer).into_owned();
+            ensure!(status == 503 && Instant::now() < deadline, "it does not take its table: {status} {why}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) async fn metrics(&self) -> Result<Metrics> {
@@ -195,10 +219,12 @@ impl Loaded {
 pub(crate) struct Latency {
     pub(crate) p50: f64,
     pub(crate) p99: f64,
+    pub(crate) max: f64,
 }
 
 impl Lab {
-    fn home(&self) -> Result<TempDir> {
+    /// A folder of its own.
+    pub(crate) fn home(&self) -> Result<TempDir> {
         tempfile::Builder::new()
             .prefix("bench-")
             .tempdir_in(&self.dir)
@@ -207,11 +233,18 @@ impl Lab {
 
     /// A shard that is ready.
     pub(crate) async fn shard(&self, config: &Value) -> Result<Shard> {
+        let shard = self.started(config, &[]).await?;
+        shard.ready().await?;
+        Ok(shard)
+    }
+
+    /// A shard that has its addresses.
+    pub(crate) async fn started(&self, config: &Value, flags: &[&str]) -> Result<Shard> {
         let home = self.home()?;
         std::fs::write(home.path().join("config.json"), config.to_string())?;
-        let (process, addresses) = Shard::spawn(home.path(), &self.dispatcher, 0)?;
+        let (process, addresses) = Shard::spawn(home.path(), &self.dispatcher, 0, flags)?;
         let (listen, admin, dispatcher) = (String::new(), String::new(), self.dispatcher.clone());
-        let mut shard = Shard { process, listen, admin, home, dispatcher, starts: 0 };
+        let mut shard = Shard { process, listen, admin, control: None, home, dispatcher, starts: 0 };
         shard.bound(&addresses).await?;
         Ok(shard)
     }

@@ -12,6 +12,7 @@
 //! | `process` | a child process, its processor time and memory |
 //! | `http` | one request; metrics in text |
 //! | `lab` | shards, sinks and loads for the scenarios |
+//! | `region` | several shards that route to each other |
 //! | `raw` | the disk and a bare HTTP server: what cannot be beaten |
 //! | `nats` | nats-server and its client, built from pinned modules |
 //! | `scenarios` | one file each |
@@ -27,6 +28,7 @@ mod nats;
 mod output;
 mod process;
 mod raw;
+mod region;
 mod scenarios;
 
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ mod ingest;
 mod overload;
 mod peer;
 mod raw;
+mod region;
 mod sinks;
 
 use anyhow::Result;
@@ -37,6 +38,10 @@ pub(crate) enum Scenario {
     Isolation,
     /// All sinks answer 500.
     RetryStorm,
+    /// Three shards, each sent events of all keys: two thirds are handed over to their owners.
+    HandOver,
+    /// Slots change hands under load: two shards, four, and two again.
+    Claims,
     /// nats-server beside the dispatcher.
     Peer,
 }
@@ -63,6 +68,8 @@ impl Scenario {
             Self::Overload => overload::run(lab).await,
             Self::Isolation => sinks::isolation(lab).await,
             Self::RetryStorm => sinks::retry_storm(lab).await,
+            Self::HandOver => region::hand_over(lab).await,
+            Self::Claims => region::claims(lab).await,
             Self::Peer => peer::run(lab).await,
         }
     }
