@@ -4,6 +4,7 @@
 //! `SIGNALBOX_E2E_KEEP=1` leaves the cluster up for the next run, which then starts within seconds.
 
 mod chart;
+mod claims;
 mod dead_letters;
 mod draining;
 mod events;
@@ -33,13 +34,15 @@ fn main() -> ExitCode {
     // Those that disturb nobody, side by side.
     let mut together: Vec<Story> = vec![
         Story::new("the_main_job_from_manifest_to_deletion_loses_nothing", main_job::story),
-        Story::new("a_shard_goes_only_after_it_has_delivered_what_it_holds", draining::fewer_shards),
+        Story::new("a_shard_goes_only_after_it_has_handed_over_what_it_holds", draining::fewer_shards),
         Story::new("a_region_goes_only_after_it_has_delivered_what_it_holds", draining::fewer_regions),
         Story::new("shards_follow_the_backlog_and_drain_before_they_go", scaling::follows_the_backlog),
         Story::new(
             "whoever_scales_a_region_from_outside_is_left_alone_and_loses_nothing",
             scaling::leaves_it_to_others,
         ),
+        Story::new("shards_come_and_go_under_load_and_no_producer_notices", claims::scales_under_load),
+        Story::new("all_shards_are_restarted_under_load_and_no_producer_notices", claims::restarts_under_load),
         Story::new("sinks_in_trouble_are_named_and_disturb_no_other", sinks::story),
         Story::new("what_a_sink_refuses_for_good_is_told_and_can_be_replayed", dead_letters::story),
         Story::new("sinks_get_the_events_of_their_filter_signed_with_their_secret", events::filters_and_signatures),

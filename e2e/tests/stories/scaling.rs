@@ -70,8 +70,7 @@ pub(crate) async fn leaves_it_to_others(act: Act) -> Result<()> {
     ensure!(load.finish().await?.accepted == EVENTS, "not every event was accepted");
     ensure!(replicas(&scene, here).await? == 2, "replicas were written, though they are somebody else's");
 
-    // Whoever scales down takes a shard away with what it holds. It is kept on its volume, and delivered when the shard
-    // is back.
+    // Whoever scales down takes a shard away: it hands over what it holds before it ends.
     scale(&scene, here, 1).await?;
     eventually("the second shard is gone", LIMIT, async || {
         let pods = scene.pods("signalbox.dev/fleet=orders").await?;
@@ -79,7 +78,6 @@ pub(crate) async fn leaves_it_to_others(act: Act) -> Result<()> {
     })
     .await?;
     ensure!(replicas(&scene, here).await? == 1, "replicas were written, though they are somebody else's");
-    scale(&scene, here, 2).await?;
     sinks.behave("{}").await?;
     sinks.all_arrive(&load.source, EVENTS, LIMIT).await.map(drop)
 }

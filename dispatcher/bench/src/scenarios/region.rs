@@ -97,8 +97,13 @@ pub(super) async fn claims(lab: &Lab) -> Result<Vec<Figure>> {
     let wrong = sent.saturating_sub(count("unique")?) + count("out_of_order")?;
     let most = |loads: &[Loaded], of: fn(&Loaded) -> f64| loads.iter().map(of).fold(0.0, f64::max);
     Ok(vec![
-        Figure::new(SCENARIO, "request to 202 while owners change, p99", most(&loads, |load| load.latency_ms.p99), "ms")
-            .beside("while they do not", most(&calm, |load| load.latency_ms.p99)),
+        Figure::new(
+            SCENARIO,
+            "request to 202 while owners change, p99",
+            most(&loads, |load| load.latency_ms.p99),
+            "ms",
+        )
+        .beside("while they do not", most(&calm, |load| load.latency_ms.p99)),
         // A slot's pause is not longer than the longest that anybody who sent to it has waited.
         Figure::new(SCENARIO, "the longest that anybody waited", most(&loads, |load| load.latency_ms.max), "ms")
             .at_most(250.0)

@@ -1,0 +1,90 @@
+//! Slots change hands while events come: nothing is lost or out of order, and nobody is turned away.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use signalbox::api::EventDispatcherStatus;
+use signalbox_e2e::{Fleet, FleetSpec, Load, Scene, Sinks, eventually};
+
+use crate::theatre::Act;
+
+const LIMIT: Duration = Duration::from_mins(3);
+
+/// Events a second. With all the other stories on the same two cores, about half of what there is for this one.
+const RATE: u64 = 200;
+
+pub(crate) async fn scales_under_load(act: Act) -> Result<()> {
+    let Act { scene, regions, .. } = act;
+    let here = &regions[..1];
+    let sinks = Sinks::start(&scene, "fulfilment", here).await?;
+    let mut spec = FleetSpec::new("orders", here, 2, &sinks);
+    let fleet = Fleet::apply(&scene, &spec).await?;
+    fleet.ready().await?;
+    let load = Load::start(&scene, "orders", RATE, 90 * RATE).await?;
+    load.sends().await?;
+
+    for shards in [8, 2] {
+        spec.regions[0].2 = shards;
+        Fleet::apply(&scene, &spec).await?;
+        fleet.status_where(&format!("{shards} shards own the slots"), LIMIT, |status| owned_by(status, shards)).await?;
+        eventually(&format!("there are {shards} shards"), LIMIT, async || {
+            Ok((scene.pods("signalbox.dev/fleet=orders").await?.len() == shards as usize).then_some(()))
+        })
+        .await?;
+    }
+    nobody_noticed(&load, 90 * RATE, &sinks, &here[0]).await
+}
+
+pub(crate) async fn restarts_under_load(act: Act) -> Result<()> {
+    let Act { scene, regions, .. } = act;
+    let here = &regions[..1];
+    let sinks = Sinks::start(&scene, "fulfilment", here).await?;
+    let fleet = Fleet::apply(&scene, &FleetSpec::new("orders", here, 3, &sinks)).await?;
+    fleet.ready().await?;
+    let load = Load::start(&scene, "orders", RATE, 60 * RATE).await?;
+    load.sends().await?;
+
+    // As `kubectl rollout restart` does it.
+    let api = scene.api::<StatefulSet>();
+    let name = format!("orders-{}", here[0]);
+    let restart =
+        json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": "now"}}}}});
+    api.patch(&name, &PatchParams::default(), &Patch::Merge(&restart)).await?;
+    eventually("every shard was restarted", LIMIT, async || rolled_out(&scene, &name).await).await?;
+    nobody_noticed(&load, 60 * RATE, &sinks, &here[0]).await?;
+    fleet.ready().await.map(drop)
+}
+
+/// The region's slots are owned by so many shards, and each is delivered by its owner.
+fn owned_by(status: &EventDispatcherStatus, shards: u32) -> Result<()> {
+    let region = &status.regions[0];
+    let routing = region.routing.as_ref().context("the region has no routing table")?;
+    ensure!(routing.shards == shards && routing.claiming == 0, "{routing:?}, {}", region.message);
+    Ok(())
+}
+
+async fn rolled_out(scene: &Scene, name: &str) -> Result<Option<()>> {
+    let set = scene.api::<StatefulSet>().get(name).await?;
+    let status = set.status.context("the StatefulSet has no status")?;
+    let current = status.observed_generation == set.metadata.generation
+        && status.current_revision == status.update_revision
+        && status.ready_replicas == Some(status.replicas);
+    Ok(current.then_some(()))
+}
+
+/// Every event was accepted at the first try, and has arrived, in the order of its key.
+async fn nobody_noticed(load: &Load, events: u64, sinks: &Sinks, region: &str) -> Result<()> {
+    let sent = load.finish().await?;
+    ensure!(sent.accepted == events, "not every event was accepted: {sent:?}");
+    ensure!(
+        sent.retries == 0 && sent.errors.is_empty() && sent.rejected.is_empty(),
+        "somebody was turned away: {sent:?}"
+    );
+    sinks.all_arrive(&load.source, events, LIMIT).await?;
+    let tally = sinks.tally(region).await?;
+    ensure!(tally.out_of_order == 0, "out of order: {tally:?}");
+    Ok(())
+}
