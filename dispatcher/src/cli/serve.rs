@@ -37,6 +37,10 @@ pub(crate) struct Serve {
     /// Write {"listen": ..., "admin": ...} here once both are bound: for callers that ask for port 0.
     #[arg(long, value_name = "FILE")]
     addresses: Option<PathBuf>,
+    /// The number of this shard in its region, from 0: with a control port in the configuration, it takes part in the
+    /// routing of its region, and accepts nothing until it has got a routing table.
+    #[arg(long, value_name = "N", env = signalbox_contract::ORDINAL_VARIABLE, requires = "config")]
+    ordinal: Option<u32>,
     /// Add spans of OpenTelemetry to this file, as lines of OTLP in JSON; - is stdout.
     #[arg(long, value_name = "FILE", env = "SIGNALBOX_TRACES")]
     traces: Option<PathBuf>,
@@ -47,11 +51,23 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<bool> {
-        let Self { config, sinks, tls_cert, tls_key, listen, admin_listen, data_dir, addresses, traces, trace_ratio } =
-            self;
+        let Self {
+            config,
+            sinks,
+            tls_cert,
+            tls_key,
+            listen,
+            admin_listen,
+            data_dir,
+            addresses,
+            ordinal,
+            traces,
+            trace_ratio,
+        } = self;
         let tls = tls_cert.zip(tls_key).map(|(cert_file, key_file)| TlsConfig { cert_file, key_file });
         let traces = traces.map(|file| TraceOptions { file, ratio: trace_ratio });
-        serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, addresses, traces }).await?;
+        let options = ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, addresses, ordinal, traces };
+        serve::run(options).await?;
         Ok(true)
     }
 }

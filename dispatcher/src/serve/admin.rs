@@ -1,20 +1,21 @@
-//! The admin port: probes, metrics, report, dead letters. May import `report`, `watch`, `metrics`, `log`, `writer` and
-//! `dead_letters`.
+//! The admin port: probes, metrics, report, routing table, dead letters. May import `report`, `watch`, `metrics`, `log`,
+//! `writer`, `membership` and `dead_letters`.
 
 use std::sync::{Arc, OnceLock};
 
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::Deserialize;
-use signalbox_contract::{HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ShardReport};
+use signalbox_contract::{HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ROUTING_PATH, RoutingTable, ShardReport};
 use tokio::sync::watch::Receiver;
 
 use super::clock;
 use super::dead_letters::{self, Desk};
 use super::log::{LogError, ShardLog};
+use super::membership::{Membership, NotTaken};
 use super::metrics::Metrics;
 use super::report::Reporter;
 use super::shutdown::Phase;
@@ -29,6 +30,8 @@ pub(super) struct Admin {
     pub(super) store: OnceLock<(Arc<dyn ShardLog>, Writer)>,
     pub(super) desk: Arc<OnceLock<Desk>>,
     pub(super) watchers: Watchers,
+    /// Its part in the routing of its region, if it takes part.
+    pub(super) membership: Option<Arc<Membership>>,
 }
 
 impl Admin {
@@ -37,7 +40,9 @@ impl Admin {
         let Some((log, _)) = self.store.get() else { return Ok(None) };
         let stats = log.stats()?;
         let dead = self.desk.get().map(Desk::totals).unwrap_or_default();
-        Ok(Some(self.reporter.report(&stats, &dead, *self.phase.borrow())))
+        let mut report = self.reporter.report(&stats, &dead, *self.phase.borrow());
+        report.routing = self.membership.as_ref().and_then(|membership| membership.report());
+        Ok(Some(report))
     }
 }
 
@@ -59,7 +64,11 @@ pub(super) fn outer(admin: Arc<Admin>) -> Router {
 /// What tells of events, or changes what becomes of them.
 pub(super) fn inner(admin: Arc<Admin>) -> Router {
     let desk = admin.desk.clone();
-    Router::new().route(REPORT_PATH, get(report)).with_state(admin).merge(dead_letters::router(desk))
+    Router::new()
+        .route(REPORT_PATH, get(report))
+        .route(ROUTING_PATH, put(routing))
+        .with_state(admin)
+        .merge(dead_letters::router(desk))
 }
 
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
@@ -75,6 +84,9 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let failed = admin.store.get().is_some_and(|(_, writer)| writer.is_failed());
     let sentence = match *admin.phase.borrow() {
         _ if failed => "the log has failed\n",
+        Phase::Serving if admin.membership.as_ref().is_some_and(|membership| !membership.has_table()) => {
+            "waiting for the routing table\n"
+        }
         Phase::Serving => return "ok\n".into_response(),
         Phase::Recovering => "recovering the log\n",
         Phase::Leaving | Phase::Draining | Phase::Finishing => "stopping\n",
@@ -96,6 +108,19 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
             ([(header::CONTENT_TYPE, content_type)], text).into_response()
         }
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+    }
+}
+
+/// The operator gives a routing table.
+async fn routing(State(admin): State<Arc<Admin>>, Json(table): Json<RoutingTable>) -> Response {
+    let Some(membership) = &admin.membership else {
+        let sentence = "this shard takes part in no routing: start it with an ordinal and a control port\n";
+        return (StatusCode::CONFLICT, sentence).into_response();
+    };
+    match membership.push(table) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(NotTaken::NotYet) => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
+        Err(NotTaken::Refused(why)) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
     }
 }
 

@@ -32,6 +32,7 @@ mod lanes;
 mod lengths;
 mod limit;
 mod log;
+mod membership;
 mod metrics;
 mod processor;
 mod report;
@@ -69,7 +70,8 @@ use ingest::Ingest;
 use log::{PairLog, ShardLog};
 use metrics::Metrics;
 use report::{Health, Reporter};
-use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, LEAVE_TIME, Phase, Signals};
+use membership::Membership;
+use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, Phase, Signals};
 use slots::SlotSet;
 use traces::Traces;
 use transfers::Transfers;
@@ -99,9 +101,14 @@ pub struct ServeOptions {
     pub data_dir: PathBuf,
     /// Where to write down the addresses once they are bound.
     pub addresses: Option<PathBuf>,
+    /// The number of this shard in its region: it takes part in the routing of its region, if it has a control port.
+    pub ordinal: Option<u32>,
     /// Where spans go, if they go anywhere.
     pub traces: Option<TraceOptions>,
 }
+
+/// How often a shard that ends looks at what is left to do.
+const LOOK_TIME: Duration = Duration::from_millis(20);
 
 /// Runs a shard until it is told to stop. An error is one sentence for the user.
 pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
@@ -132,6 +139,14 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(path) = &options.addresses {
         output::write_addresses(path, events.local_addr()?, Some(admin_address), control_address)?;
     }
+    let membership = match (options.ordinal, &config.control) {
+        (Some(_), Some(_)) => Some(Arc::<Membership>::default()),
+        (Some(ordinal), None) => {
+            tracing::warn!(ordinal, "no control port in the configuration: this shard takes part in no routing");
+            None
+        }
+        (None, _) => None,
+    };
     let admin = Arc::new(admin::Admin {
         metrics: metrics.clone(),
         reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
@@ -139,6 +154,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         store: OnceLock::new(),
         desk: Arc::default(),
         watchers: watch::Watchers::default(),
+        membership: membership.clone(),
     });
     let ports = Ports::open(admin_listener, control, &admin);
 
@@ -197,9 +213,9 @@ struct Shard {
     metrics: Metrics,
     traces: Traces,
     phase: tokio::sync::watch::Sender<Phase>,
-    /// Who claims slots will go by this. Until then it is only kept: the sinks' tasks end with it.
-    #[allow(dead_code, reason = "nothing claims yet")]
-    transfers: Transfers,
+    membership: Option<Arc<Membership>>,
+    /// Kept: the sinks' tasks end with it.
+    _gates: Box<dyn Send + Sync>,
 }
 
 impl Shard {
@@ -279,9 +295,13 @@ impl Shard {
             () = tokio::time::sleep(LEAVE_TIME) => {}
             _ = signals.next() => {}
         }
+        if self.is_leaving() {
+            self.hand_over(signals).await;
+        }
         self.phase.send_replace(Phase::Draining);
         tokio::select! {
             () = self.drained() => {}
+            () = self.leaving() => self.hand_over(signals).await,
             () = tokio::time::sleep(DRAIN_TIME) => {}
             _ = signals.next() => {}
         }
@@ -301,10 +321,39 @@ impl Shard {
         Ok(())
     }
 
+    fn is_leaving(&self) -> bool {
+        self.membership.as_ref().is_some_and(|membership| membership.is_leaving())
+    }
+
+    /// Resolves when a routing table comes that gives this shard no slots: whoever ended the process did so because it is
+    /// to go, and the table that says so follows.
+    async fn leaving(&self) {
+        while !self.is_leaving() {
+            tokio::time::sleep(LOOK_TIME).await;
+        }
+    }
+
+    /// Goes on until the other shards have what this one holds.
+    async fn hand_over(&self, signals: &mut Signals) {
+        let empty = async {
+            while self.is_leaving() && !self.membership.as_ref().is_some_and(|membership| membership.is_empty()) {
+                tokio::time::sleep(LOOK_TIME).await;
+            }
+        };
+        tokio::select! {
+            () = empty => {}
+            () = tokio::time::sleep(HAND_OVER_TIME) => {
+                let left = self.log.stats().map_or(0, |stats| stats.events);
+                tracing::warn!(backlog_events = left, "not everything was handed over in time: the rest stays on the volume");
+            }
+            _ = signals.next() => {}
+        }
+    }
+
     /// Resolves when the backlog is empty.
     async fn drained(&self) {
         while self.log.stats().is_ok_and(|stats| stats.events > 0) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            tokio::time::sleep(LOOK_TIME).await;
         }
     }
 }

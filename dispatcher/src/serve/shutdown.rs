@@ -6,6 +6,9 @@
 //!                                                still accepting         until the backlog is empty, or DRAIN_TIME
 //! ```
 //!
+//! A shard whose routing table gives it no slots stays in Leaving until what it holds is with the others, for
+//! [`HAND_OVER_TIME`] at most: what does not fit stays on its volume.
+//!
 //! Leaving is for those who are still sent here: a Service takes a moment to follow. Finishing makes no new attempts;
 //! those in flight end, or are abandoned after [`FINISH_TIME`].
 //!
@@ -19,6 +22,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long events are still accepted after the signal: longer than an endpoint that is listed no more is in use.
 pub(super) const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// How long a shard that is to go hands over what it holds. With all the other times, less than the grace period that the
+/// operator gives a pod: 60 s.
+pub(super) const HAND_OVER_TIME: Duration = Duration::from_secs(50);
 
 /// How long deliveries then go on.
 pub(super) const DRAIN_TIME: Duration = Duration::from_millis(1500);

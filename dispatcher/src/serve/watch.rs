@@ -20,7 +20,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
-use signalbox_contract::{BreakerPhase, ShardReport};
+use signalbox_contract::{BreakerPhase, RoutingReport, ShardReport};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -164,6 +164,8 @@ struct Told {
     accepting: bool,
     phase: Phase,
     breakers: Vec<BreakerPhase>,
+    /// Where it is with its routing table.
+    routing: Option<RoutingReport>,
     /// The backlog as a whole and of each sink, and each sink's dead letters.
     counts: Vec<u64>,
 }
@@ -191,7 +193,7 @@ impl Pace {
             self.told_at = now;
             return None;
         };
-        self.busy = report.backlog_events > 0;
+        self.busy = report.backlog_events > 0 || report.routing.as_ref().is_some_and(is_moving);
         let told = Told::of(report, phase);
         let news = self.told.as_ref().is_none_or(|before| told.differs(before));
         if !news && now < self.told_at + HEARTBEAT {
@@ -211,15 +213,21 @@ impl Told {
             accepting: report.accepting,
             phase,
             breakers: report.sinks.iter().map(|sink| sink.phase).collect(),
+            routing: report.routing.clone(),
             counts: std::iter::once(report.backlog_events).chain(sinks).collect(),
         }
     }
 
     fn differs(&self, before: &Self) -> bool {
-        let switched =
-            (self.accepting, self.phase, &self.breakers) != (before.accepting, before.phase, &before.breakers);
+        let switched = (self.accepting, self.phase) != (before.accepting, before.phase)
+            || (&self.breakers, &self.routing) != (&before.breakers, &before.routing);
         switched || self.counts.iter().zip(&before.counts).any(|(&now, &then)| moved(then, now))
     }
+}
+
+/// Whether the shard is on its way to where its routing table wants it.
+fn is_moving(routing: &RoutingReport) -> bool {
+    routing.epoch == 0 || routing.claiming > 0
 }
 
 /// Whether a count has moved by enough. The first event matters at once; that the last one has gone, a moment later: a
@@ -305,6 +313,8 @@ mod tests {
         assert!(told_after(&|report| report.accepting = false, Phase::Serving));
         assert!(told_after(&|_| {}, Phase::Draining));
         assert!(told_after(&|report| report.backlog_events = 21, Phase::Serving));
+        let routing = Some(RoutingReport { epoch: 3, claiming: 7, ..RoutingReport::default() });
+        assert!(told_after(&|report| report.routing.clone_from(&routing), Phase::Serving));
     }
 
     #[tokio::test]
