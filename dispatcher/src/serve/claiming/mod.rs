@@ -8,6 +8,8 @@
 //! May import `log`, `transfers`, `gates`, `slots`, `writer`, and the crate's `claims` and `slots`.
 #![allow(dead_code, unused_imports, reason = "nothing drives it yet")]
 
+mod durable;
+mod marks;
 mod parcel;
 mod router;
 
