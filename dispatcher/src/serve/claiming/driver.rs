@@ -101,7 +101,8 @@ impl Driver {
                     if let Message::Seal(table) | Message::Newer(table) = &parcel.message {
                         machine.heard_of(table.epoch);
                     }
-                    if !storing::is_whole(&parcel, machine.claims.epoch(), &machine.claims.slots_of(self.me)) {
+                    let mine = || machine.claims.slots_of(self.me);
+                    if !storing::is_whole(&parcel, machine.claims.epoch(), mine) {
                         tracing::warn!(from, "a shard has sent other events than it said: they are not taken");
                         return;
                     }
@@ -225,6 +226,8 @@ impl Driver {
             self.opening.want(KEYLESS);
         }
         self.opening.keep_only(&keep);
+        // What is found under an older table is not given any more.
+        self.giving.clear();
         let closing = self.jobs.transfers.close(&SlotSet::all().without(&keep));
         self.running.spawn(async move {
             match closing.await {

@@ -19,7 +19,7 @@ use crate::serve::slots::{KEYLESS, SlotSet, slot_of};
 use crate::serve::transfers::Transfers;
 
 /// Bytes of events in one batch, unless a single one is larger.
-const BATCH_BYTES: usize = 1024 * 1024;
+pub(in crate::serve) const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Events that travel together, and the names of the giver's sinks.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -77,10 +77,15 @@ pub(super) struct Batch {
 }
 
 /// Gathers the next batch, from `from` on. Nothing: what was there has all been gathered. Reads from disk.
-pub(super) fn gather(transfers: &Transfers, wanted: &Wanted, from: Option<Position>) -> Result<Batch, LogError> {
+pub(super) fn gather(
+    transfers: &Transfers,
+    wanted: &Wanted,
+    from: Option<Position>,
+    most_bytes: usize,
+) -> Result<Batch, LogError> {
     let Some(from) = from else { return Ok(Batch { emptied: wanted.slots.clone(), ..Batch::default() }) };
     let label = |slot, position| wanted.label(slot, position);
-    let found = transfers.gifts(&wanted.buckets(), from, wanted.own_until, BATCH_BYTES, label)?;
+    let found = transfers.gifts(&wanted.buckets(), from, wanted.own_until, most_bytes, label)?;
     let mut batch = Batch { next: found.next, ..Batch::default() };
     let mut events = Vec::with_capacity(found.gifts.len());
     for gift in found.gifts {

@@ -49,6 +49,7 @@ pub(super) struct Jobs {
     pub(super) id: u64,
     /// How long to wait before trying again.
     pub(super) pause: Duration,
+    pub(super) batch_bytes: usize,
 }
 
 impl Jobs {
@@ -117,8 +118,8 @@ impl Jobs {
             }
         }
         loop {
-            let (transfers, wanted) = (self.transfers.clone(), wanted.clone());
-            match tokio::task::spawn_blocking(move || giving::gather(&transfers, &wanted, from)).await {
+            let (transfers, wanted, most) = (self.transfers.clone(), wanted.clone(), self.batch_bytes);
+            match tokio::task::spawn_blocking(move || giving::gather(&transfers, &wanted, from, most)).await {
                 Ok(Ok(batch)) => return Done::Gathered(to, epoch, batch),
                 Ok(Err(error)) => tracing::error!(%error, to, "what belongs to another shard cannot be read"),
                 Err(error) => tracing::error!(%error, to, "gathering for another shard was interrupted"),

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::driver::Driver;
 use super::durable::{self, State, StateError};
+pub(in crate::serve) use super::giving::BATCH_BYTES;
 use super::handle::{Claiming, Shared};
 use super::jobs::Jobs;
 use super::parcel::Outbox;
@@ -34,7 +35,9 @@ pub(in crate::serve) struct Start {
     /// The names of the sinks.
     pub(in crate::serve) sinks: Vec<String>,
     pub(in crate::serve) outbox: Arc<dyn Outbox>,
+    /// [`TICK`], and [`BATCH_BYTES`]: less in tests.
     pub(in crate::serve) tick: Duration,
+    pub(in crate::serve) batch_bytes: usize,
 }
 
 /// Claims that have begun.
@@ -58,7 +61,7 @@ pub(in crate::serve) enum StartError {
 impl Start {
     /// Begins. Reads from disk, and is to be called within a runtime.
     pub(in crate::serve) fn start(self) -> Result<Started, StartError> {
-        let Self { fleet, region, ordinal, data_dir, log, writer, sinks, outbox, tick } = self;
+        let Self { fleet, region, ordinal, data_dir, log, writer, sinks, outbox, tick, batch_bytes } = self;
         let id = log.id()?;
         let State { durable, marks, .. } = match durable::load(&data_dir)? {
             Some(state) if state.log == id => state,
@@ -77,7 +80,7 @@ impl Start {
         let all = Arc::new((0..SLOTS).collect());
         let (claims, effects) = Claims::restart(ordinal, id, crate::random::next(), all, durable, &inherited.collect());
         let shared = Arc::new(Shared::new(claims));
-        let jobs = Jobs { transfers: Arc::new(transfers), log, writer, dir: data_dir, id, pause: tick };
+        let jobs = Jobs { transfers: Arc::new(transfers), log, writer, dir: data_dir, id, pause: tick, batch_bytes };
         let (claiming, inbox) = Claiming::new((fleet, region), ordinal, id, shared.clone());
         let driver = Driver::new(ordinal, shared, outbox, jobs, marks);
         let driver = tokio::spawn(driver.run(effects, inbox, tick));

@@ -9,10 +9,11 @@ use crate::serve::transfers::{Transfers, UnknownSink};
 
 /// Whether a parcel has with it what its message says: the events of a transfer are of the slots that it names, and each of
 /// these has some. `mine`: the slots of this shard under `epoch`; transfers of other epochs are not taken anyway.
-pub(super) fn is_whole(parcel: &Parcel, epoch: Epoch, mine: &Slots) -> bool {
+pub(super) fn is_whole(parcel: &Parcel, epoch: Epoch, mine: impl FnOnce() -> Slots) -> bool {
     match &parcel.message {
         Message::Transfer(under, _, slots) if *under == epoch => {
-            *slots == parcel.events.iter().filter_map(|event| carried(event.key, mine)).collect::<Slots>()
+            let mine = mine();
+            *slots == parcel.events.iter().filter_map(|event| carried(event.key, &mine)).collect::<Slots>()
         }
         _ => true,
     }
