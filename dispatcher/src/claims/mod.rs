@@ -58,6 +58,7 @@
 //! with fewer shards takes them away. A shard whose volume was lost comes back with another log; a table that names its
 //! old one is not taken, so that an old table cannot make it accept what others accept by now.
 
+mod admit;
 mod claim;
 mod give;
 #[cfg(test)]
