@@ -61,6 +61,7 @@ use tokio::task::JoinSet;
 use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
+use claiming::Start;
 use client::Client;
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
@@ -193,10 +194,32 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         "serving"
     );
 
-    // Every slot is this shard's: as long as nothing claims, nothing is closed.
     let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
-    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, transfers };
+    let (slots, gates) = match (membership, options.ordinal) {
+        (Some(membership), Some(ordinal)) => {
+            let outbox = Arc::new(Nobody);
+            let start = Start {
+                fleet: config.fleet.clone(),
+                region: config.region.clone(),
+                ordinal,
+                data_dir: options.data_dir,
+                log: pair,
+                writer: writer.clone(),
+                sinks: sink_names,
+                outbox,
+                tick: claiming::TICK,
+                batch_bytes: claiming::BATCH_BYTES,
+            };
+            let started = start.start()?;
+            membership.joined(started.claiming);
+            (Slots::Routed(membership), started.gates)
+        }
+        _ => {
+            let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
+            (Slots::All(transfers), gates)
+        }
+    };
+    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, slots };
     let sinks = shard.start_sinks(&health, &addresses, gates)?;
     let result = shard.serve(events, tls, sinks, &mut signals).await;
     drop(ports);
@@ -213,9 +236,15 @@ struct Shard {
     metrics: Metrics,
     traces: Traces,
     phase: tokio::sync::watch::Sender<Phase>,
-    membership: Option<Arc<Membership>>,
-    /// Kept: the sinks' tasks end with it.
-    _gates: Box<dyn Send + Sync>,
+    slots: Slots,
+}
+
+/// Which slots are this shard's.
+enum Slots {
+    /// All of them, and for ever. What the sinks' tasks go by is only kept: they end with it.
+    All(#[expect(dead_code, reason = "kept, and not looked at")] Transfers),
+    /// Those that the routing table of its region gives to it.
+    Routed(Arc<Membership>),
 }
 
 impl Shard {
@@ -322,7 +351,7 @@ impl Shard {
     }
 
     fn is_leaving(&self) -> bool {
-        self.membership.as_ref().is_some_and(|membership| membership.is_leaving())
+        matches!(&self.slots, Slots::Routed(membership) if membership.is_leaving())
     }
 
     /// Resolves when a routing table comes that gives this shard no slots: whoever ended the process did so because it is
@@ -336,7 +365,7 @@ impl Shard {
     /// Goes on until the other shards have what this one holds.
     async fn hand_over(&self, signals: &mut Signals) {
         let empty = async {
-            while self.is_leaving() && !self.membership.as_ref().is_some_and(|membership| membership.is_empty()) {
+            while matches!(&self.slots, Slots::Routed(membership) if membership.is_leaving() && !membership.is_empty()) {
                 tokio::time::sleep(LOOK_TIME).await;
             }
         };
@@ -356,4 +385,8 @@ impl Shard {
             tokio::time::sleep(LOOK_TIME).await;
         }
     }
+}
+struct Nobody;
+impl claiming::Outbox for Nobody {
+    fn send(&self, _to: &signalbox_contract::Peer, _parcel: claiming::Parcel) {}
 }
