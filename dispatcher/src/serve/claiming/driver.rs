@@ -278,8 +278,7 @@ impl Driver {
     }
 
     fn store(&mut self, of: (Ordinal, Epoch, Batch), slots: &Slots, load: &Arc<Load>) -> Option<(Input, Arc<Load>)> {
-        let mine = self.shared.machine().claims.slots_of(self.me);
-        match storing::bequests(&self.jobs.transfers, load, slots, &mine) {
+        match storing::bequests(&self.jobs.transfers, load, slots) {
             Ok(bequests) => {
                 self.running.spawn(self.jobs.clone().store(of, bequests));
                 None
