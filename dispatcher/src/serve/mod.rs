@@ -33,6 +33,7 @@ mod lengths;
 mod limit;
 mod log;
 mod metrics;
+mod peers;
 mod processor;
 mod report;
 mod showing;
@@ -140,7 +141,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         desk: Arc::default(),
         watchers: watch::Watchers::default(),
     });
-    let ports = Ports::open(admin_listener, control, &admin);
+    let door = Arc::new(peers::Door::default());
+    let ports = Ports::open(admin_listener, control, &admin, &door);
 
     let dir = options.data_dir.clone();
     let limit = config.dead_letter_limit_bytes;
