@@ -8,9 +8,11 @@
 //! ```
 //!
 //! Both sides show a certificate of the fleet that is made out to its shards. May import `claiming`, `ingest`, `log`,
-//! `metrics`, and the crate's `claims` and `server`.
+//! `metrics`, and the crate's `claims`, `server` and `slots`.
+#![allow(dead_code, reason = "nothing drives it yet")]
 
 mod inbound;
+mod wire;
 
 pub(super) use inbound::{Door, router};
 
