@@ -18,6 +18,7 @@
 
 mod answer;
 mod body;
+mod owner;
 mod room;
 
 use std::sync::Arc;
@@ -42,6 +43,7 @@ use answer::{Rejection, reject};
 use body::Receiver;
 use room::{NoRoom, Room};
 
+pub(super) use owner::{HandOver, Outcome};
 pub(super) use room::reached;
 
 /// Seconds to wait for another shard to have the traffic, or this one to be back.

@@ -9,12 +9,17 @@
 //!
 //! Both sides show a certificate of the fleet that is made out to its shards. May import `claiming`, `ingest`, `log`,
 //! `metrics`, and the crate's `claims`, `server` and `slots`.
-#![allow(dead_code, reason = "nothing drives it yet")]
+#![allow(dead_code, unused_imports, reason = "nothing drives it yet")]
 
+mod connect;
 mod inbound;
+mod links;
+mod queue;
+mod sender;
 mod wire;
 
 pub(super) use inbound::{Door, router};
+pub(super) use links::Links;
 
 /// Where shards send the messages of the protocol: `POST`.
 pub(super) const MESSAGES_PATH: &str = "/v1/peers/messages";
