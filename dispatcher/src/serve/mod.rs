@@ -66,7 +66,7 @@ use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
 use gates::Gate;
-use ingest::Ingest;
+use ingest::{Ingest, Store};
 use log::{PairLog, ShardLog};
 use metrics::Metrics;
 use report::{Health, Reporter};
@@ -241,15 +241,17 @@ impl Shard {
         mut sinks: JoinSet<()>,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
-        let ingest = Arc::new(Ingest::new(
+        let store = Arc::new(Store::new(
             self.config.clone(),
             self.log.clone(),
             self.log.stats()?,
             self.writer.clone(),
             self.metrics.clone(),
-            self.traces.clone(),
             self.phase.subscribe(),
+            None,
         ));
+        let largest = self.config.max_event_bytes;
+        let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
         self.phase.send_replace(Phase::Serving);
         let server = Server::start_with(listener, tls, move || {
             let ingest = ingest.clone();

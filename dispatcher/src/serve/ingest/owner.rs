@@ -31,7 +31,6 @@ pub(in crate::serve) enum Outcome {
 }
 
 /// Who passes events on.
-#[allow(dead_code, reason = "nothing drives it yet")]
 pub(in crate::serve) trait HandOver: Send + Sync + 'static {
     /// Passes encoded events on, to be stored whole or not at all. `epoch`: that of the answer by which `to` owns them.
     /// Resolves within seconds, whatever happens.
