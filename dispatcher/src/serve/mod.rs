@@ -34,6 +34,7 @@ mod limit;
 mod log;
 mod membership;
 mod metrics;
+mod peers;
 mod processor;
 mod report;
 mod showing;
@@ -67,7 +68,7 @@ use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
 use gates::Gate;
-use ingest::Ingest;
+use ingest::{Ingest, Store};
 use log::{PairLog, ShardLog};
 use metrics::Metrics;
 use report::{Health, Reporter};
@@ -157,7 +158,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         watchers: watch::Watchers::default(),
         membership: membership.clone(),
     });
-    let ports = Ports::open(admin_listener, control, &admin);
+    let door = Arc::new(peers::Door::default());
+    let ports = Ports::open(admin_listener, control, &admin, &door);
 
     let dir = options.data_dir.clone();
     let limit = config.dead_letter_limit_bytes;
@@ -284,15 +286,17 @@ impl Shard {
         mut sinks: JoinSet<()>,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
-        let ingest = Arc::new(Ingest::new(
+        let store = Arc::new(Store::new(
             self.config.clone(),
             self.log.clone(),
             self.log.stats()?,
             self.writer.clone(),
             self.metrics.clone(),
-            self.traces.clone(),
             self.phase.subscribe(),
+            None,
         ));
+        let largest = self.config.max_event_bytes;
+        let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
         self.phase.send_replace(Phase::Serving);
         let server = Server::start_with(listener, tls, move || {
             let ingest = ingest.clone();
