@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BottleneckStatus, DecisionStatus, ScalingStatus};
+use super::{BottleneckStatus, DecisionStatus, RoutingStatus, ScalingStatus};
 
 /// What the operator observed and decided. Numbers are rounded to two digits.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,9 @@ pub struct RegionStatus {
     /// autoscaling.mode is not Internal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingStatus>,
+    /// Which shard owns which slots of event keys. Absent until its shards take part in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<RoutingStatus>,
     /// Why the region is as it is, in one word for machines.
     pub reason: String,
     /// The same in a sentence, with the object to look at.

@@ -72,7 +72,8 @@ fn any_memory() -> impl Strategy<Value = RegionMemory> {
 
 fn any_fleet_memory() -> impl Strategy<Value = FleetMemory> {
     let region = proptest::sample::select(&REGIONS[..]).prop_map(str::to_owned);
-    proptest::collection::btree_map(region, any_memory(), 0..=3).prop_map(|regions| FleetMemory { regions })
+    proptest::collection::btree_map(region, any_memory(), 0..=3)
+        .prop_map(|regions| FleetMemory { regions, ..FleetMemory::default() })
 }
 
 fn any_shard() -> impl Strategy<Value = ShardSnapshot> {
@@ -272,7 +273,8 @@ proptest! {
         intent.regions[0].shards = ShardRange { min: 1, max: 32 };
         let capacity = Some(Capacity { per_second: capacity, samples: 8, seen_at: fixtures::now() });
         let memory = RegionMemory { wanted: Some(wanted), capacity, ..RegionMemory::default() };
-        let memory = FleetMemory { regions: BTreeMap::from([("eu-west".to_owned(), memory)]) };
+        let regions = BTreeMap::from([("eu-west".to_owned(), memory)]);
+        let memory = FleetMemory { regions, ..FleetMemory::default() };
         let size = |accepted: f64, backlog: u64| {
             let mut seen = fixtures::region(1, wanted);
             for shard in seen.shards.values_mut() {

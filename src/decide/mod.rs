@@ -159,6 +159,7 @@ fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Times
         share_percent: 0,
         settled: complete || grows,
         scaling: wanted.map(|wanted| wanted.scaling),
+        routing: None,
         reason: explanation.reason,
         message: explanation.message,
     }

@@ -98,6 +98,7 @@ fn region(plan: &RegionPlan, seen: &RegionSnapshot) -> RegionStatus {
         backlog: backlog(running(seen), |shard| shard.report.value().map(|report| report.shard.backlog_events)),
         oldest_event_age: ages.max().map(|age| approximate_age(Duration::from_millis(age))),
         scaling: None,
+        routing: None,
         reason: plan.reason.as_str().to_owned(),
         message: plan.message.clone(),
     }
