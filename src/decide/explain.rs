@@ -128,6 +128,11 @@ impl Region<'_> {
             HeldBy::Backlog(events) => {
                 format!("{} to be delivered", plural(usize::try_from(*events).unwrap_or(usize::MAX), "event"))
             }
+            HeldBy::HandingOver(None) => "its report, to hand over what it holds".to_owned(),
+            HeldBy::HandingOver(Some(0)) => "the others to know that it has handed over everything".to_owned(),
+            HeldBy::HandingOver(Some(events)) => {
+                format!("{} to be handed over", plural(usize::try_from(*events).unwrap_or(usize::MAX), "event"))
+            }
             HeldBy::NotQuietYet => "producers to move on".to_owned(),
             HeldBy::Unknown => "its report, because it may hold events".to_owned(),
         };

@@ -13,7 +13,7 @@ fn decided(intent: &FleetIntent, snapshot: &FleetSnapshot) -> FleetPlan {
 }
 
 fn shards(target: u32, region: &RegionSnapshot) -> ShardsDecision {
-    desired_shards(target, region, fixtures::now())
+    desired_shards(target, region, None, fixtures::now())
 }
 
 fn places(claims: &[(u32, u32)]) -> Vec<u32> {
@@ -100,7 +100,7 @@ fn a_shard_that_does_not_report_stays_because_unknown_is_not_empty() {
 #[test]
 fn a_report_of_long_ago_says_nothing_of_now() {
     let later = fixtures::now() + Duration::from_secs(6);
-    assert_eq!(desired_shards(1, &fixtures::region(1, 2), later).held[0].by, HeldBy::Unknown);
+    assert_eq!(desired_shards(1, &fixtures::region(1, 2), None, later).held[0].by, HeldBy::Unknown);
 }
 
 #[test]
