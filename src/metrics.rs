@@ -6,6 +6,7 @@
 //! | `signalbox_operator_reconciles_total{outcome}` | reconciles by outcome: `ok`, or the room that failed |
 //! | `signalbox_operator_watch_failures_total{kind}` | watches that broke and were begun again |
 //! | `signalbox_operator_reports_refused_total{why}` | shards' reports that were not taken: `late`, `old`, `old_incarnation`, `absurd`, `malformed`, `foreign` |
+//! | `signalbox_operator_routing_pushes_total{outcome}` | routing tables given to shards: `taken`, `refused`, `unreachable` |
 //! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
 //! | `signalbox_region_shards_wanted`, `_arrival_per_second`, `_settled_per_second`, `_shard_capacity_per_second` `{namespace,fleet,region}` | what the autoscaler goes by, of a region whose size follows its load |
 //! | `signalbox_region_scaling_reason{namespace,fleet,region,reason}` | 1 for the reason of its size |
@@ -33,6 +34,7 @@ pub(crate) struct Metrics {
     reconciles: Family<OutcomeLabel, Counter>,
     watch_failures: Family<KindLabel, Counter>,
     reports_refused: Family<WhyLabel, Counter>,
+    routing_pushes: Family<OutcomeLabel, Counter>,
     regions: Regions,
     fleets: Arc<Mutex<Fleets>>,
 }
@@ -106,7 +108,7 @@ struct ReasonLabels {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let (leader, reconciles, watch_failures) = (Gauge::default(), Family::default(), Family::default());
-        let reports_refused = Family::default();
+        let (reports_refused, routing_pushes) = (Family::default(), Family::default());
         let regions = Regions::default();
         let mut registry = Registry::default();
         let operator = registry.sub_registry_with_prefix("signalbox_operator");
@@ -114,6 +116,7 @@ impl Metrics {
         operator.register("reconciles", "Reconciles by outcome", reconciles.clone());
         operator.register("watch_failures", "Watches that broke and were begun again", watch_failures.clone());
         operator.register("reports_refused", "Reports of shards that were not taken", reports_refused.clone());
+        operator.register("routing_pushes", "Routing tables given to shards", routing_pushes.clone());
         let region = registry.sub_registry_with_prefix("signalbox_region");
         region.register("shards_ready", "Shards that accept events", regions.ready.clone());
         region.register("shards_desired", "Shards that the region is to have now", regions.desired.clone());
@@ -139,6 +142,7 @@ impl Metrics {
             reconciles,
             watch_failures,
             reports_refused,
+            routing_pushes,
             regions,
             fleets: Arc::default(),
         }
@@ -158,6 +162,10 @@ impl Metrics {
 
     pub(crate) fn report_refused(&self, why: &'static str) {
         self.reports_refused.get_or_create(&WhyLabel { why }).inc();
+    }
+
+    pub(crate) fn routing_pushed(&self, outcome: &'static str) {
+        self.routing_pushes.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     pub(crate) fn fleet_decided(&self, intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan) {

@@ -20,7 +20,6 @@ mod kept;
 mod pacer;
 mod rates;
 mod stream;
-mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,11 +36,11 @@ use super::caches::{Caches, Poke, fleet_of};
 use crate::clock;
 use crate::fleet::{Keyring, Observation, Report, names};
 use crate::metrics::Metrics;
+use crate::tls::Identity;
 use backoff::Backoff;
 use checks::Refusal;
 use kept::{Kept, Moment};
 use stream::Lines;
-use tls::Identity;
 
 /// How often the pods are looked through for those that came and went.
 const LOOK: Duration = Duration::from_millis(250);
