@@ -10,9 +10,12 @@
 //! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
 //! | `signalbox_region_shards_wanted`, `_arrival_per_second`, `_settled_per_second`, `_shard_capacity_per_second` `{namespace,fleet,region}` | what the autoscaler goes by, of a region whose size follows its load |
 //! | `signalbox_region_scaling_reason{namespace,fleet,region,reason}` | 1 for the reason of its size |
+//! | `signalbox_region_routing_epoch`, `_claiming_slots`, `_at_risk_slots`, `_shards_lost`, `_volumes_lost` `{namespace,fleet,region}` | who owns the slots of event keys, of a region with a routing table |
 //! | `signalbox_region_reason{namespace,fleet,region,reason}` | 1 for the reason that the status gives |
 //!
 //! What is not known has no sample: a backlog that no shard reported is absent, not 0.
+
+mod routing;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -24,7 +27,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot, ScalingDecision, ScalingNumbers};
+use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot, RoutingPlan, ScalingDecision, ScalingNumbers};
+use routing::Routings;
 
 /// The operator's metrics. Clones share their values.
 #[derive(Clone)]
@@ -54,6 +58,7 @@ struct Regions {
     settled: Family<RegionLabels, Gauge<u64, AtomicU64>>,
     capacity: Family<RegionLabels, Gauge<u64, AtomicU64>>,
     scaling_reason: Family<ReasonLabels, Gauge<u64, AtomicU64>>,
+    routing: Routings,
 }
 
 /// One region of one fleet, as of its last reconcile.
@@ -66,6 +71,8 @@ struct Sample {
     reason: &'static str,
     /// Of a region whose size follows its load.
     scaling: Option<ScalingSample>,
+    /// Of a region with a routing table.
+    routing: Option<RoutingPlan>,
 }
 
 /// What the autoscaler goes by.
@@ -136,6 +143,7 @@ impl Metrics {
             regions.capacity.clone(),
         );
         region.register("scaling_reason", "1 for the reason of the region's size", regions.scaling_reason.clone());
+        regions.routing.register(region);
         Self {
             registry: Arc::new(registry),
             leader,
@@ -184,6 +192,7 @@ impl Metrics {
                 backlog: reports.map(|report| Some(report?.shard.backlog_events)).sum(),
                 reason: region.reason.as_str(),
                 scaling: region.scaling.as_ref().and_then(ScalingSample::of),
+                routing: region.routing.clone(),
             }
         });
         let samples = samples.collect();
@@ -205,6 +214,7 @@ impl Metrics {
         let fleets = self.fleets();
         let Regions { ready, desired, share, backlog, reason, .. } = &self.regions;
         self.regions.forget_scaling();
+        self.regions.routing.clear();
         ready.clear();
         desired.clear();
         share.clear();
@@ -220,6 +230,9 @@ impl Metrics {
             }
             reason.get_or_create(&ReasonLabels { namespace, fleet, region, reason: sample.reason }).set(1);
             self.regions.show_scaling(sample);
+            if let Some(plan) = &sample.routing {
+                self.regions.routing.show(&sample.labels, plan);
+            }
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -287,6 +300,24 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains(r#"backlog_events{namespace="shop",fleet="orders",region="us-east"}"#), "{text}");
+    }
+
+    #[test]
+    fn a_region_with_a_table_says_where_it_is_with_it_and_one_without_says_nothing() {
+        let (intent, mut snapshot) = (fixtures::intent(), fixtures::settled());
+        for (ordinal, shard) in &mut snapshot.regions.get_mut("us-east").unwrap().shards {
+            shard.report = fixtures::routed(*ordinal, 0, 0);
+        }
+        let metrics = Metrics::new();
+        metrics.fleet_decided(
+            &intent,
+            &snapshot,
+            &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()),
+        );
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(r#"region_routing_epoch{namespace="shop",fleet="orders",region="us-east"} 1"#), "{text}");
+        assert!(text.contains(r#"region_shards_lost{namespace="shop",fleet="orders",region="us-east"} 0"#), "{text}");
+        assert!(!text.contains(r#"routing_epoch{namespace="shop",fleet="orders",region="eu-west"}"#), "{text}");
     }
 
     #[test]

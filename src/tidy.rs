@@ -58,7 +58,7 @@ const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("output", &[]),
     ("server", &["random"]),
-    ("serve", &["event", "server", "random", "output", "slots"]),
+    ("serve", &["claims", "event", "server", "random", "output", "slots"]),
     ("sink", &["event", "server", "random", "output"]),
     ("load", &["random", "output"]),
     ("dead_letters_command", &["output"]),

@@ -45,7 +45,8 @@ pub struct EventDispatcherStatus {
     /// Ready (every shard serves as the spec says), Reconciling (the fleet is being changed), Stalled (it needs
     /// somebody's hand), SinksHealthy (every sink takes its events, and none was given up); of fleets that grow and shrink also
     /// ScalingLimited (more shards are needed than shards.max allows) and ScalingIneffective (more shards would not
-    /// help, so none are added); BottleneckForecast (the backlog of some region grows into its limit, or takes longer
+    /// help, so none are added); of those whose shards hand events over to each other OrderingAtRisk (a shard is taken for
+    /// lost, so that what it holds comes late); BottleneckForecast (the backlog of some region grows into its limit, or takes longer
     /// than autoscaling.targetDrainTime, within the hour). Each message names what to look at next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

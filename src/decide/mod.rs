@@ -165,6 +165,7 @@ fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Times
         seen,
         shards: &shards,
         standing,
+        routing: routing.as_ref(),
         complete,
         now,
     });

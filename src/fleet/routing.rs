@@ -82,6 +82,10 @@ pub struct RoutingPlan {
     pub claiming: u32,
     /// Slots whose order is at risk, of all shards that tell.
     pub at_risk: u32,
+    /// What slots that are not delivered yet wait for, in a sentence. `None`: none waits.
+    pub waits: Option<String>,
+    /// What may come out of order, and why, in a sentence. `None`: nothing.
+    pub risk: Option<String>,
 }
 
 /// A shard that is to be given a table.

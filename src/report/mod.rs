@@ -3,6 +3,7 @@
 mod bottleneck;
 mod conditions;
 mod events;
+mod routing;
 mod scaling;
 mod status;
 

@@ -16,6 +16,7 @@
 
 mod first;
 mod heard;
+mod words;
 
 #[cfg(test)]
 mod laws;
@@ -218,12 +219,15 @@ impl Look<'_> {
             let ip = self.shard(ordinal)?.pod.as_ref()?.ip.clone()?;
             Some(Behind { pod: names::pod(self.situation.fleet, self.situation.region, ordinal), ip })
         });
-        let behind = behind.collect();
+        let behind: Vec<_> = behind.collect();
         let sum = |slots: fn(&Heard<'_>) -> u32| self.heard.values().map(slots).fold(0, u32::saturating_add);
+        let (claiming, at_risk) = (sum(|heard| heard.says.claiming), sum(|heard| heard.says.at_risk));
         RoutingPlan {
+            waits: self.waits(&routing, &behind, claiming),
+            risk: self.risk(&routing, at_risk),
             behind,
-            claiming: sum(|heard| heard.says.claiming),
-            at_risk: sum(|heard| heard.says.at_risk),
+            claiming,
+            at_risk,
             routing,
         }
     }
