@@ -1,4 +1,4 @@
-//! The only file that knows the order: parse, observe, decide, render, apply, report.
+//! The only file that knows the order: parse, observe, decide, render, apply, report, push.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -24,6 +24,7 @@ use crate::keys::keys;
 use crate::manifests::Inventory;
 use crate::metrics::Metrics;
 use crate::observe::{Caches, Reports, Scope, Sources, held_keys, kept_claims, observe};
+use crate::push::push;
 use crate::record::Recorder;
 use crate::render::render;
 use crate::report::{Told, Voice, farewell, report};
@@ -143,6 +144,8 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
     let applied = apply(&context.client, &inventory, render(&intent, &plan, &keyring)).await;
     let told = Told::Acted { intent: &intent, snapshot: &snapshot, plan: &plan, applied: &applied };
     context.tell(&key, &dispatcher, &told, now).await?;
+    // Only now: what is not in the status may be decided otherwise by the next operator.
+    push(&keyring, &intent, &plan, &context.metrics).await;
     context.metrics.fleet_decided(&intent, &snapshot, &plan);
     context.recorder.record(&intent, &plan, now);
     if !applied.stage.failures.is_empty() {
@@ -179,6 +182,8 @@ impl Context {
             Some(written) if written.uid() == seen.uid() && version(written) > version(&seen) => {
                 let mut latest = seen.as_ref().clone();
                 latest.status.clone_from(&written.status);
+                // The next status is written only over this one.
+                latest.metadata.resource_version.clone_from(&written.metadata.resource_version);
                 Arc::new(latest)
             }
             _ => seen,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use signalbox_contract::{AddressPolicy, BreakerPhase, ShardReport, SinkReport};
+use signalbox_contract::{AddressPolicy, BreakerPhase, RoutingReport, ShardReport, SinkReport};
 
 use crate::api::EventDispatcher;
 use crate::fleet::{
@@ -124,6 +124,15 @@ pub(crate) fn reading(backlog_events: u64, quiet_for: Duration) -> Observation<R
         },
         taken_at: now(),
     }
+}
+
+/// The same, of a shard that takes part in routing, and has been there for a minute. Its log is known by its ordinal.
+pub(crate) fn routed(ordinal: u32, epoch: u64, backlog_events: u64) -> Observation<Report> {
+    let Observation::Reading { mut value, taken_at } = reading(backlog_events, Duration::ZERO) else { unreachable!() };
+    let log = 0xa0 + u64::from(ordinal);
+    let routing = RoutingReport { ordinal, log, epoch, highest_epoch: epoch, ..RoutingReport::default() };
+    (value.shard.routing, value.shard.uptime_ms) = (Some(routing), 60_000);
+    Observation::Reading { value, taken_at }
 }
 
 /// The same, of a shard whose totals moved like this. Its oldest event has waited for long.

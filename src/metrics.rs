@@ -6,12 +6,16 @@
 //! | `signalbox_operator_reconciles_total{outcome}` | reconciles by outcome: `ok`, or the room that failed |
 //! | `signalbox_operator_watch_failures_total{kind}` | watches that broke and were begun again |
 //! | `signalbox_operator_reports_refused_total{why}` | shards' reports that were not taken: `late`, `old`, `old_incarnation`, `absurd`, `malformed`, `foreign` |
+//! | `signalbox_operator_routing_pushes_total{outcome}` | routing tables given to shards: `taken`, `refused`, `unreachable` |
 //! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
 //! | `signalbox_region_shards_wanted`, `_arrival_per_second`, `_settled_per_second`, `_shard_capacity_per_second` `{namespace,fleet,region}` | what the autoscaler goes by, of a region whose size follows its load |
 //! | `signalbox_region_scaling_reason{namespace,fleet,region,reason}` | 1 for the reason of its size |
+//! | `signalbox_region_routing_epoch`, `_claiming_slots`, `_at_risk_slots`, `_shards_lost`, `_volumes_lost` `{namespace,fleet,region}` | who owns the slots of event keys, of a region with a routing table |
 //! | `signalbox_region_reason{namespace,fleet,region,reason}` | 1 for the reason that the status gives |
 //!
 //! What is not known has no sample: a backlog that no shard reported is absent, not 0.
+
+mod routing;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -23,7 +27,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot, ScalingDecision, ScalingNumbers};
+use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot, RoutingPlan, ScalingDecision, ScalingNumbers};
+use routing::Routings;
 
 /// The operator's metrics. Clones share their values.
 #[derive(Clone)]
@@ -33,6 +38,7 @@ pub(crate) struct Metrics {
     reconciles: Family<OutcomeLabel, Counter>,
     watch_failures: Family<KindLabel, Counter>,
     reports_refused: Family<WhyLabel, Counter>,
+    routing_pushes: Family<OutcomeLabel, Counter>,
     regions: Regions,
     fleets: Arc<Mutex<Fleets>>,
 }
@@ -52,6 +58,7 @@ struct Regions {
     settled: Family<RegionLabels, Gauge<u64, AtomicU64>>,
     capacity: Family<RegionLabels, Gauge<u64, AtomicU64>>,
     scaling_reason: Family<ReasonLabels, Gauge<u64, AtomicU64>>,
+    routing: Routings,
 }
 
 /// One region of one fleet, as of its last reconcile.
@@ -64,6 +71,8 @@ struct Sample {
     reason: &'static str,
     /// Of a region whose size follows its load.
     scaling: Option<ScalingSample>,
+    /// Of a region with a routing table.
+    routing: Option<RoutingPlan>,
 }
 
 /// What the autoscaler goes by.
@@ -106,7 +115,7 @@ struct ReasonLabels {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let (leader, reconciles, watch_failures) = (Gauge::default(), Family::default(), Family::default());
-        let reports_refused = Family::default();
+        let (reports_refused, routing_pushes) = (Family::default(), Family::default());
         let regions = Regions::default();
         let mut registry = Registry::default();
         let operator = registry.sub_registry_with_prefix("signalbox_operator");
@@ -114,6 +123,7 @@ impl Metrics {
         operator.register("reconciles", "Reconciles by outcome", reconciles.clone());
         operator.register("watch_failures", "Watches that broke and were begun again", watch_failures.clone());
         operator.register("reports_refused", "Reports of shards that were not taken", reports_refused.clone());
+        operator.register("routing_pushes", "Routing tables given to shards", routing_pushes.clone());
         let region = registry.sub_registry_with_prefix("signalbox_region");
         region.register("shards_ready", "Shards that accept events", regions.ready.clone());
         region.register("shards_desired", "Shards that the region is to have now", regions.desired.clone());
@@ -133,12 +143,14 @@ impl Metrics {
             regions.capacity.clone(),
         );
         region.register("scaling_reason", "1 for the reason of the region's size", regions.scaling_reason.clone());
+        regions.routing.register(region);
         Self {
             registry: Arc::new(registry),
             leader,
             reconciles,
             watch_failures,
             reports_refused,
+            routing_pushes,
             regions,
             fleets: Arc::default(),
         }
@@ -160,6 +172,10 @@ impl Metrics {
         self.reports_refused.get_or_create(&WhyLabel { why }).inc();
     }
 
+    pub(crate) fn routing_pushed(&self, outcome: &'static str) {
+        self.routing_pushes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
     pub(crate) fn fleet_decided(&self, intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan) {
         let samples = plan.regions.iter().map(|region| {
             let shards = snapshot.regions.get(&region.name).into_iter().flat_map(|region| region.shards.values());
@@ -176,6 +192,7 @@ impl Metrics {
                 backlog: reports.map(|report| Some(report?.shard.backlog_events)).sum(),
                 reason: region.reason.as_str(),
                 scaling: region.scaling.as_ref().and_then(ScalingSample::of),
+                routing: region.routing.clone(),
             }
         });
         let samples = samples.collect();
@@ -197,6 +214,7 @@ impl Metrics {
         let fleets = self.fleets();
         let Regions { ready, desired, share, backlog, reason, .. } = &self.regions;
         self.regions.forget_scaling();
+        self.regions.routing.clear();
         ready.clear();
         desired.clear();
         share.clear();
@@ -212,6 +230,9 @@ impl Metrics {
             }
             reason.get_or_create(&ReasonLabels { namespace, fleet, region, reason: sample.reason }).set(1);
             self.regions.show_scaling(sample);
+            if let Some(plan) = &sample.routing {
+                self.regions.routing.show(&sample.labels, plan);
+            }
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
@@ -279,6 +300,24 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains(r#"backlog_events{namespace="shop",fleet="orders",region="us-east"}"#), "{text}");
+    }
+
+    #[test]
+    fn a_region_with_a_table_says_where_it_is_with_it_and_one_without_says_nothing() {
+        let (intent, mut snapshot) = (fixtures::intent(), fixtures::settled());
+        for (ordinal, shard) in &mut snapshot.regions.get_mut("us-east").unwrap().shards {
+            shard.report = fixtures::routed(*ordinal, 0, 0);
+        }
+        let metrics = Metrics::new();
+        metrics.fleet_decided(
+            &intent,
+            &snapshot,
+            &decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()),
+        );
+        let text = metrics.encode().unwrap();
+        assert!(text.contains(r#"region_routing_epoch{namespace="shop",fleet="orders",region="us-east"} 1"#), "{text}");
+        assert!(text.contains(r#"region_shards_lost{namespace="shop",fleet="orders",region="us-east"} 0"#), "{text}");
+        assert!(!text.contains(r#"routing_epoch{namespace="shop",fleet="orders",region="eu-west"}"#), "{text}");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod autoscaling;
 mod bottleneck;
 mod queue;
+mod routing;
 mod scaling;
 mod sink;
 mod spec;
@@ -19,6 +20,7 @@ use kube::CustomResourceExt as _;
 pub use autoscaling::{Autoscaling, ScalingMode};
 pub use bottleneck::BottleneckStatus;
 pub use queue::{Limits, Queue};
+pub use routing::{PeerStatus, RoutingStatus};
 pub use scaling::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
 pub use sink::{Ordering, Retry, Signing, Sink};
 pub use spec::{EventDispatcher, EventDispatcherSpec, Region, Shards, Tls};

@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BottleneckStatus, DecisionStatus, ScalingStatus};
+use super::{BottleneckStatus, DecisionStatus, RoutingStatus, ScalingStatus};
 
 /// What the operator observed and decided. Numbers are rounded to two digits.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -45,7 +45,8 @@ pub struct EventDispatcherStatus {
     /// Ready (every shard serves as the spec says), Reconciling (the fleet is being changed), Stalled (it needs
     /// somebody's hand), SinksHealthy (every sink takes its events, and none was given up); of fleets that grow and shrink also
     /// ScalingLimited (more shards are needed than shards.max allows) and ScalingIneffective (more shards would not
-    /// help, so none are added); BottleneckForecast (the backlog of some region grows into its limit, or takes longer
+    /// help, so none are added); of those whose shards hand events over to each other OrderingAtRisk (a shard is taken for
+    /// lost, so that what it holds comes late); BottleneckForecast (the backlog of some region grows into its limit, or takes longer
     /// than autoscaling.targetDrainTime, within the hour). Each message names what to look at next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -86,6 +87,9 @@ pub struct RegionStatus {
     /// autoscaling.mode is not Internal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<ScalingStatus>,
+    /// Which shard owns which slots of event keys. Absent until its shards take part in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing: Option<RoutingStatus>,
     /// Why the region is as it is, in one word for machines.
     pub reason: String,
     /// The same in a sentence, with the object to look at.

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 
 use super::shards::{Held, HeldBy, ShardsDecision};
 use crate::fleet::{
-    FleetIntent, Observation, PodTrouble, RegionReason, RegionSnapshot, ShardSnapshot, Standing, TroubleKind, names,
+    FleetIntent, Observation, PodTrouble, RegionReason, RegionSnapshot, RoutingPlan, ShardSnapshot, Standing,
+    TroubleKind, names,
 };
 
 /// What is known of a region.
@@ -22,6 +23,8 @@ pub(super) struct Region<'a> {
     pub(super) seen: &'a RegionSnapshot,
     pub(super) shards: &'a ShardsDecision,
     pub(super) standing: Standing,
+    /// Who owns its slots, if shards take part in routing.
+    pub(super) routing: Option<&'a RoutingPlan>,
     /// Every one of them serves and runs the latest spec.
     pub(super) complete: bool,
     pub(super) now: Timestamp,
@@ -54,6 +57,9 @@ impl Region<'_> {
         if !self.shards.held.is_empty() {
             let why = format!("{wanted} of {} shards stay", self.shards.replicas);
             return (RegionReason::Draining, self.waiting_for(&why));
+        }
+        if let Some(waits) = self.routing.and_then(|routing| routing.waits.as_ref()) {
+            return (RegionReason::Claiming, format!("{} ready; {waits}", plural_of(wanted)));
         }
         let silent: Vec<_> = self.silent().collect();
         if let Some(first) = silent.first() {
@@ -127,6 +133,11 @@ impl Region<'_> {
         let waits = match by {
             HeldBy::Backlog(events) => {
                 format!("{} to be delivered", plural(usize::try_from(*events).unwrap_or(usize::MAX), "event"))
+            }
+            HeldBy::HandingOver(None) => "its report, to hand over what it holds".to_owned(),
+            HeldBy::HandingOver(Some(0)) => "the others to know that it has handed over everything".to_owned(),
+            HeldBy::HandingOver(Some(events)) => {
+                format!("{} to be handed over", plural(usize::try_from(*events).unwrap_or(usize::MAX), "event"))
             }
             HeldBy::NotQuietYet => "producers to move on".to_owned(),
             HeldBy::Unknown => "its report, because it may hold events".to_owned(),

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
+use signalbox_contract::RoutingReport;
 
 use super::*;
 use crate::fixtures;
 use crate::fleet::{
-    Called, Capacity, Hold, NotRead, Observation, Rates, Report, Rollout, ScalingReason, ShardRange, ShardSnapshot,
-    Trial, Volume,
+    Called, Capacity, Hold, NotRead, Observation, Rates, Report, Rollout, Routing, ScalingReason, ShardRange,
+    ShardSnapshot, Trial, Volume,
 };
 
 const REGIONS: [&str; 3] = ["eu-west", "us-east", "ap-south"];
@@ -18,14 +19,38 @@ fn any_report() -> impl Strategy<Value = Observation<Report>> {
     prop_oneof![
         Just(Observation::NotYet),
         Just(Observation::Unreachable(NotRead { why: "no".to_owned(), since: fixtures::now() })),
-        (any_backlog(), 0..10u64, -20..20i64, proptest::option::of(any_rates())).prop_map(
-            |(backlog, quiet, age, rates)| {
+        (any_backlog(), 0..10u64, -20..20i64, proptest::option::of(any_rates()), any_routing_report()).prop_map(
+            |(backlog, quiet, age, rates, routing)| {
                 let report = fixtures::reading(backlog, Duration::from_secs(quiet));
-                let value = Report { rates, ..report.value().unwrap().clone() };
+                let mut value = Report { rates, ..report.value().unwrap().clone() };
+                value.shard.routing = routing;
                 Observation::Reading { value, taken_at: fixtures::now() - jiff::SignedDuration::from_secs(age) }
             }
         ),
     ]
+}
+
+fn any_routing_report() -> impl Strategy<Value = Option<RoutingReport>> {
+    let says = (0..6u32, 0..3u64, 0..9u64, 0..9u64, prop_oneof![Just(0u32), 0..1024u32], any::<bool>());
+    proptest::option::of(says.prop_map(|(ordinal, log, epoch, highest_epoch, claiming, empty)| RoutingReport {
+        ordinal,
+        log,
+        epoch,
+        highest_epoch,
+        claiming,
+        at_risk: 0,
+        empty,
+    }))
+}
+
+fn any_routing() -> impl Strategy<Value = Routing> {
+    let peers = proptest::collection::btree_map(0..6u32, 0..3u64, 0..6);
+    (1..9u64, 1..6u32, peers).prop_map(|(epoch, shards, mut peers)| {
+        for ordinal in 0..shards {
+            peers.entry(ordinal).or_insert(1);
+        }
+        Routing { epoch, shards, peers, ..Routing::default() }
+    })
 }
 
 /// Also what cannot be.
@@ -71,8 +96,10 @@ fn any_memory() -> impl Strategy<Value = RegionMemory> {
 }
 
 fn any_fleet_memory() -> impl Strategy<Value = FleetMemory> {
-    let region = proptest::sample::select(&REGIONS[..]).prop_map(str::to_owned);
-    proptest::collection::btree_map(region, any_memory(), 0..=3).prop_map(|regions| FleetMemory { regions })
+    let region = || proptest::sample::select(&REGIONS[..]).prop_map(str::to_owned);
+    let regions = proptest::collection::btree_map(region(), any_memory(), 0..=3);
+    let routing = proptest::collection::btree_map(region(), any_routing(), 0..=2);
+    (regions, routing).prop_map(|(regions, routing)| FleetMemory { regions, routing })
 }
 
 fn any_shard() -> impl Strategy<Value = ShardSnapshot> {
@@ -157,6 +184,20 @@ proptest! {
                 let empty = shard.report.value().is_some_and(|report| report.shard.backlog_events == 0);
                 prop_assert!(shard.volume != Volume::Bound || empty, "{name} {ordinal} {shard:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_shard_of_the_table_that_was_remembered_does_not_go(
+        intent in any_intent(), snapshot in any_snapshot(), memory in any_fleet_memory(),
+    ) {
+        let plan = decide(&intent, &snapshot, &memory, fixtures::now());
+        for (name, seen) in snapshot.regions.iter().filter(|(name, _)| intent.region(name).is_some()) {
+            let Some(table) = memory.routing.get(name).filter(|_| routing::applies(seen)) else { continue };
+            let current = seen.rollout.map_or(0, |rollout| rollout.replicas);
+            let there = seen.shards.keys().filter(|ordinal| **ordinal < current && table.peers.contains_key(ordinal));
+            let last = there.max().map_or(0, |last| last + 1);
+            prop_assert!(region(&plan, name).replicas >= last, "{table:?} {seen:?}");
         }
     }
 
@@ -272,7 +313,8 @@ proptest! {
         intent.regions[0].shards = ShardRange { min: 1, max: 32 };
         let capacity = Some(Capacity { per_second: capacity, samples: 8, seen_at: fixtures::now() });
         let memory = RegionMemory { wanted: Some(wanted), capacity, ..RegionMemory::default() };
-        let memory = FleetMemory { regions: BTreeMap::from([("eu-west".to_owned(), memory)]) };
+        let regions = BTreeMap::from([("eu-west".to_owned(), memory)]);
+        let memory = FleetMemory { regions, ..FleetMemory::default() };
         let size = |accepted: f64, backlog: u64| {
             let mut seen = fixtures::region(1, wanted);
             for shard in seen.shards.values_mut() {

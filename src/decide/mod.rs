@@ -4,14 +4,16 @@
 //! 1. **Bottleneck** of each region ([`bottleneck`]): what limits it, which tells whether more shards would help.
 //! 2. **Shards** of each region: as many as its load asks for ([`autoscale`]), but no shard goes while it may hold
 //!    events ([`shards`]).
-//! 3. **Traffic** across regions ([`traffic`]): which shards are listed, so that weights are kept.
-//! 4. **Explanation** of each region ([`explain`]): the one thing that somebody should look at next.
+//! 3. **Routing** of each region ([`routing`]): who owns which slots of event keys, and who hands over.
+//! 4. **Traffic** across regions ([`traffic`]): which shards are listed, so that weights are kept.
+//! 5. **Explanation** of each region ([`explain`]): the one thing that somebody should look at next.
 //!
 //! **Architecture Invariant:** no async, no client, no clock, no Kubernetes types, no hash order.
 
 mod autoscale;
 mod bottleneck;
 mod explain;
+mod routing;
 mod shards;
 mod traffic;
 
@@ -26,12 +28,14 @@ use jiff::Timestamp;
 
 use crate::fleet::{
     EndpointPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, RegionIntent, RegionMemory, RegionPlan,
-    RegionSnapshot, ScalingDecision, ScalingMode, Standing, names,
+    RegionSnapshot, RoutingPlan, ScalingDecision, ScalingMode, Standing, names,
 };
 use shards::ShardsDecision;
 
 /// While shards drain, their reports decide when they may go, and those come every few seconds.
 const RECHECK_WHILE_DRAINING: Duration = Duration::from_secs(2);
+/// While a shard goes by an old table, it is given the new one again and again.
+const RECHECK_WHILE_BEHIND: Duration = Duration::from_secs(1);
 /// Watches say when something changes. This is for the change that a watch missed.
 const RECHECK: Duration = Duration::from_mins(5);
 
@@ -42,6 +46,7 @@ struct Region<'a> {
     wanted: Option<Wanted<'a>>,
     seen: &'a RegionSnapshot,
     shards: ShardsDecision,
+    routing: Option<RoutingPlan>,
 }
 
 /// What a region of the spec is to have.
@@ -81,11 +86,29 @@ pub(crate) fn decide(
         .iter()
         .filter(|(name, _)| intent.region(name).is_none())
         .map(|(name, seen)| (name.as_str(), None, seen));
+    let mut history = monitored.history.clone();
     let regions: Vec<_> = staying
         .chain(leaving)
         .map(|(name, wanted, seen)| {
-            let target = wanted.as_ref().map_or(0, |wanted| wanted.scaling.to);
-            Region { name, shards: shards::desired_shards(target, seen, now), wanted, seen }
+            let target = wanted.as_ref().map(|wanted| wanted.scaling.to);
+            let remembered = memory.routing.get(name);
+            let decided = routing::desired_routing(&routing::Situation {
+                fleet: &intent.name,
+                region: name,
+                target,
+                external: intent.scaling.mode == ScalingMode::External,
+                seen,
+                remembered,
+                silences: snapshot.history.silences.get(name),
+                now,
+            });
+            if !decided.silences.is_empty() {
+                history.silences.insert(name.to_owned(), decided.silences);
+            }
+            // A region that leaves has nobody to hand over to. What is decided now is not known to anybody yet.
+            let table = remembered.filter(|_| target.is_some() && routing::applies(seen));
+            let shards = shards::desired_shards(target.unwrap_or(0), seen, table, now);
+            Region { name, shards, wanted, seen, routing: decided.plan }
         })
         .collect();
 
@@ -100,7 +123,7 @@ pub(crate) fn decide(
     FleetPlan {
         regions: plans,
         bottlenecks: monitored.bottlenecks,
-        history: monitored.history,
+        history,
         recheck_after: monitored.recheck_after.map_or(recheck_after, |soon| soon.min(recheck_after)),
     }
 }
@@ -114,12 +137,17 @@ fn recheck_after(plans: &[RegionPlan], snapshot: &FleetSnapshot) -> Duration {
         (false, false) => RECHECK,
     };
     let scaling = plans.iter().filter_map(|region| Some(region.scaling.as_ref()?.recheck_after)).min();
-    recheck_after.min(scaling.unwrap_or(RECHECK))
+    let routing = plans.iter().filter_map(|region| match region.routing.as_ref()? {
+        routing if !routing.behind.is_empty() => Some(RECHECK_WHILE_BEHIND),
+        routing if routing.claiming > 0 => Some(RECHECK_WHILE_DRAINING),
+        _ => None,
+    });
+    recheck_after.min(scaling.unwrap_or(RECHECK)).min(routing.min().unwrap_or(RECHECK))
 }
 
 fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Timestamp) -> RegionPlan {
     let (target, weight) = (region.target(), region.weight());
-    let Region { name, wanted, seen, shards } = region;
+    let Region { name, wanted, seen, shards, routing } = region;
     let standing = match wanted {
         Some(_) => Standing::Stays,
         None if shards.replicas > 0 => Standing::Leaving,
@@ -137,6 +165,7 @@ fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Times
         seen,
         shards: &shards,
         standing,
+        routing: routing.as_ref(),
         complete,
         now,
     });
@@ -159,6 +188,7 @@ fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Times
         share_percent: 0,
         settled: complete || grows,
         scaling: wanted.map(|wanted| wanted.scaling),
+        routing,
         reason: explanation.reason,
         message: explanation.message,
     }

@@ -4,13 +4,16 @@
 //! not sent producers any more (see `traffic`), delivers what it has, and goes once it has been empty and quiet
 //! for a while. What is not known is never taken for empty.
 //!
+//! Where the region has a routing table, a shard that goes hands over what it has, so it need not wait for a sink that is
+//! away: it goes once the table that was remembered is one without it. It was in there until it said that it is empty.
+//!
 //! Example: 4 shards run, the spec says 2, shard 2 holds 7 events and shard 3 none: 3 shards stay.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::fleet::{Observation, RegionSnapshot, ShardSnapshot, Volume};
+use crate::fleet::{Observation, RegionSnapshot, Routing, ShardSnapshot, Volume};
 
 /// For how long a shard must have been empty without accepting anything before it may go. Producers that hold a
 /// connection open can still send to a shard that is listed no more; this is several of their usual gaps, and
@@ -41,31 +44,45 @@ pub(super) struct Held {
 pub(super) enum HeldBy {
     /// Events that it has not delivered.
     Backlog(u64),
+    /// It hands over events, as many as it tells.
+    HandingOver(Option<u64>),
     /// It is empty, but was not so, or accepted events, a moment ago.
     NotQuietYet,
     /// It has a volume, and has not said lately what is on it.
     Unknown,
 }
 
-/// Decides how many shards a region runs, where `target` is what the spec says: 0 for a region that is leaving.
-pub(super) fn desired_shards(target: u32, region: &RegionSnapshot, now: Timestamp) -> ShardsDecision {
+/// Decides how many shards a region runs, where `target` is what the spec says: 0 for a region that is leaving. `table`
+/// is who has what, if the shards go by that.
+pub(super) fn desired_shards(
+    target: u32,
+    region: &RegionSnapshot,
+    table: Option<&Routing>,
+    now: Timestamp,
+) -> ShardsDecision {
     let current = region.rollout.map_or(0, |rollout| rollout.replicas);
     let held: Vec<_> = region
         .shards
         .range(target..current.max(target))
-        .filter_map(|(ordinal, shard)| Some(Held { ordinal: *ordinal, by: held_by(shard, now)? }))
+        .filter_map(|(ordinal, shard)| Some(Held { ordinal: *ordinal, by: held_by(*ordinal, shard, table, now)? }))
         .collect();
     let replicas = held.last().map_or(target, |last| last.ordinal + 1);
     ShardsDecision { replicas, held }
 }
 
-fn held_by(shard: &ShardSnapshot, now: Timestamp) -> Option<HeldBy> {
+fn held_by(ordinal: u32, shard: &ShardSnapshot, table: Option<&Routing>, now: Timestamp) -> Option<HeldBy> {
+    let report = shard.report.value().map(|report| &report.shard);
+    if table.is_some_and(|table| ordinal < table.shards || table.peers.contains_key(&ordinal)) {
+        return Some(HeldBy::HandingOver(report.map(|report| report.backlog_events)));
+    }
+    // A shard that is in no table accepts nothing: there is nobody who has to move on.
+    let routed = table.is_some() && report.is_some_and(|report| report.routing.is_some());
     if shard.volume != Volume::Bound {
         return None;
     }
     match &shard.report {
         Observation::Reading { value, taken_at } if is_fresh(*taken_at, now) => match value.shard.backlog_events {
-            0 if value.quiet_for >= QUIET => None,
+            0 if value.quiet_for >= QUIET || routed => None,
             0 => Some(HeldBy::NotQuietYet),
             events => Some(HeldBy::Backlog(events)),
         },

@@ -1,19 +1,22 @@
 //! Tables: one situation, one decision.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::shards::{Held, HeldBy, ShardsDecision, desired_shards};
 use super::traffic::{Claim, desired_places};
 use super::*;
 use crate::fixtures;
-use crate::fleet::{NotRead, Observation, PodTrouble, RegionReason, ShardRange, ShardSnapshot, TroubleKind, Volume};
+use crate::fleet::{
+    NotRead, Observation, PodTrouble, RegionReason, Routing, ShardRange, ShardSnapshot, TroubleKind, Volume,
+};
 
 fn decided(intent: &FleetIntent, snapshot: &FleetSnapshot) -> FleetPlan {
     decide(intent, snapshot, &FleetMemory::default(), fixtures::now())
 }
 
 fn shards(target: u32, region: &RegionSnapshot) -> ShardsDecision {
-    desired_shards(target, region, fixtures::now())
+    desired_shards(target, region, None, fixtures::now())
 }
 
 fn places(claims: &[(u32, u32)]) -> Vec<u32> {
@@ -100,7 +103,7 @@ fn a_shard_that_does_not_report_stays_because_unknown_is_not_empty() {
 #[test]
 fn a_report_of_long_ago_says_nothing_of_now() {
     let later = fixtures::now() + Duration::from_secs(6);
-    assert_eq!(desired_shards(1, &fixtures::region(1, 2), later).held[0].by, HeldBy::Unknown);
+    assert_eq!(desired_shards(1, &fixtures::region(1, 2), None, later).held[0].by, HeldBy::Unknown);
 }
 
 #[test]
@@ -282,4 +285,37 @@ fn a_thousand_fleets_are_decided_about_in_no_time() {
     println!("decide: {each:?} a fleet of 3 regions and 12 shards; {growing} of 1000 grow");
     assert!(growing > 100, "{growing}");
     assert!(each < Duration::from_millis(5), "{each:?}");
+}
+
+fn table(shards: u32, peers: &[u32]) -> Routing {
+    let peers = peers.iter().map(|&ordinal| (ordinal, 0xa0 + u64::from(ordinal))).collect();
+    Routing { epoch: 3, shards, peers, ..Routing::default() }
+}
+
+#[test]
+fn a_shard_that_hands_over_goes_once_it_is_in_no_table() {
+    let mut region = fixtures::region(1, 2);
+    region.shards.get_mut(&1).unwrap().report = fixtures::routed(1, 3, 7);
+    let decided = |region: &RegionSnapshot, table: &Routing| desired_shards(1, region, Some(table), fixtures::now());
+    assert_eq!(decided(&region, &table(1, &[0, 1])).held[0].by, HeldBy::HandingOver(Some(7)));
+    region.shards.get_mut(&1).unwrap().report = fixtures::routed(1, 3, 0);
+    assert_eq!(decided(&region, &table(2, &[0, 1])).held[0].by, HeldBy::HandingOver(Some(0)));
+    assert_eq!(decided(&region, &table(1, &[0])).replicas, 1);
+    region.shards.get_mut(&1).unwrap().report = Observation::NotYet;
+    assert_eq!(decided(&region, &table(1, &[0])).held[0].by, HeldBy::Unknown, "what is not known is not empty");
+}
+
+#[test]
+fn a_region_that_goes_delivers_what_it_holds_though_it_has_a_table() {
+    let mut snapshot = fixtures::settled();
+    let mut gone = fixtures::region(3, 1);
+    gone.shards.get_mut(&0).unwrap().report = fixtures::routed(0, 3, 7);
+    snapshot.regions.insert("ap-south".to_owned(), gone);
+    let routing = BTreeMap::from([("ap-south".to_owned(), table(1, &[0]))]);
+    let memory = FleetMemory { routing, ..FleetMemory::default() };
+    let plan = decide(&fixtures::intent(), &snapshot, &memory, fixtures::now());
+    let region = plan.regions.iter().find(|region| region.name == "ap-south").unwrap();
+    assert_eq!((region.replicas, region.standing), (1, Standing::Leaving));
+    assert!(region.message.contains("7 events to be delivered"), "{}", region.message);
+    assert_eq!(region.routing.as_ref().unwrap().routing, table(1, &[0]));
 }

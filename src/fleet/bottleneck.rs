@@ -72,11 +72,13 @@ impl<T> Known<T> {
     }
 }
 
-/// What one process remembers of a fleet to tell what limits it. Lost with the process, and then gathered anew.
+/// What one process remembers of a fleet, to tell what limits it and who is silent for how long. Lost with the process, and then gathered anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetHistory {
     /// By region.
     pub regions: BTreeMap<String, RegionHistory>,
+    /// Since when shards that may hold events have not been heard, by region and ordinal.
+    pub silences: BTreeMap<String, BTreeMap<u32, Timestamp>>,
 }
 
 /// Of one region. Bounded: see the constants of `decide::bottleneck`.

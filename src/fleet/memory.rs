@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::routing::Routing;
 use crate::api::{EventDispatcherStatus, ScalingStatus};
 
 /// Of a fleet.
@@ -14,6 +15,8 @@ use crate::api::{EventDispatcherStatus, ScalingStatus};
 pub struct FleetMemory {
     /// By region.
     pub regions: BTreeMap<String, RegionMemory>,
+    /// The routing of those that have one, by region.
+    pub routing: BTreeMap<String, Routing>,
 }
 
 /// Of a region.
@@ -86,10 +89,13 @@ impl Capacity {
 impl FleetMemory {
     /// What the status says.
     pub fn of(status: Option<&EventDispatcherStatus>) -> Self {
-        let regions = status.into_iter().flat_map(|status| &status.regions);
+        let regions = || status.into_iter().flat_map(|status| &status.regions);
         Self {
-            regions: regions
+            regions: regions()
                 .filter_map(|region| Some((region.name.clone(), of_region(region.scaling.as_ref()?))))
+                .collect(),
+            routing: regions()
+                .filter_map(|region| Some((region.name.clone(), Routing::of_status(region.routing.as_ref()?)?)))
                 .collect(),
         }
     }

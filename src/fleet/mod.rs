@@ -15,6 +15,7 @@ mod limit;
 mod memory;
 pub mod names;
 mod plan;
+mod routing;
 mod scaling;
 mod snapshot;
 mod units;
@@ -27,6 +28,7 @@ pub use keyring::{Authority, KeyPairPem, Keyring};
 pub use limit::Limit;
 pub use memory::{Called, Capacity, FleetMemory, Hold, RegionMemory, Trial, WINDOW_ENTRIES};
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
+pub use routing::{Behind, Routing, RoutingPlan};
 pub use scaling::{Bound, ScalingDecision, ScalingIntent, ScalingMode, ScalingNumbers, ScalingReason, ShardRange};
 pub use snapshot::{
     FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, Rates, RegionSnapshot, Report, Rollout,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bottleneck::{Bottleneck, FleetHistory};
 use super::memory::FleetMemory;
+use super::routing::RoutingPlan;
 use super::scaling::ScalingDecision;
 
 /// What is to become of a fleet.
@@ -26,7 +27,11 @@ impl FleetPlan {
             let memory = &region.scaling.as_ref()?.memory;
             memory.wanted.is_some().then(|| (region.name.clone(), memory.clone()))
         });
-        FleetMemory { regions: regions.collect() }
+        let routing = self.regions.iter().filter_map(|region| {
+            let plan = region.routing.as_ref()?;
+            (region.standing != Standing::Gone).then(|| (region.name.clone(), plan.routing.clone()))
+        });
+        FleetMemory { regions: regions.collect(), routing: routing.collect() }
     }
 
     /// What limits the region of this name, if the spec has it.
@@ -60,6 +65,8 @@ pub struct RegionPlan {
     pub settled: bool,
     /// How its size follows its load; `None` when it is leaving.
     pub scaling: Option<ScalingDecision>,
+    /// Who owns its slots; `None` while no shard takes part in routing.
+    pub routing: Option<RoutingPlan>,
     /// Why the region is as it is.
     pub reason: RegionReason,
     /// The same in a sentence, with the object to look at.
@@ -107,8 +114,10 @@ pub enum RegionReason {
     OutOfService,
     /// Every shard is ready, but not all of them say what they hold.
     ReportsMissing,
-    /// Shards that go deliver what they hold first.
+    /// Shards that go deliver what they hold first, or hand it over.
     Draining,
+    /// Every shard is ready, and some wait for what others held of slots that are theirs now.
+    Claiming,
     /// The region is not in the spec any more, and delivers what it holds first.
     Leaving,
     /// Pods are being replaced by ones of the new spec.
@@ -135,6 +144,7 @@ impl RegionReason {
             Self::OutOfService => "OutOfService",
             Self::ReportsMissing => "ReportsMissing",
             Self::Draining => "Draining",
+            Self::Claiming => "Claiming",
             Self::Leaving => "Leaving",
             Self::RollingOut => "RollingOut",
             Self::Starting => "Starting",

@@ -5,13 +5,13 @@
 //! | `<fleet>` | the shards that the operator lists | producers |
 //! | `<fleet>-any` | every ready shard | producers, should there be no operator |
 //! | `<fleet>-<region>` | the region's ready shards | producers that want one region |
-//! | `<fleet>-<region>-shards` | each shard by name, ready or not | the StatefulSet, and people |
+//! | `<fleet>-<region>-shards` | each shard by name, ready or not | the StatefulSet, shards among themselves, and people |
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use signalbox_contract::{ADMIN_PORT, EVENTS_PORT};
+use signalbox_contract::{ADMIN_PORT, CONTROL_PORT, EVENTS_PORT};
 
 use super::metadata;
 use crate::fleet::{FleetIntent, RegionIntent, names};
@@ -38,9 +38,14 @@ pub(super) fn shards(intent: &FleetIntent, region: &RegionIntent) -> Service {
         metadata: metadata::object_meta(intent, names::shards(&intent.name, &region.name), Some(&region.name)),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
+            // Shards speak to each other before they are ready: that is how they become it.
             publish_not_ready_addresses: Some(true),
             selector: Some(metadata::selector(intent, Some(&region.name))),
-            ports: Some(vec![events_port(intent), port(names::ADMIN_PORT_NAME, ADMIN_PORT, "http")]),
+            ports: Some(vec![
+                events_port(intent),
+                port(names::ADMIN_PORT_NAME, ADMIN_PORT, "http"),
+                port(names::CONTROL_PORT_NAME, CONTROL_PORT, "https"),
+            ]),
             ..ServiceSpec::default()
         }),
         ..Service::default()

@@ -6,14 +6,17 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, HTTPGetAction, PersistentVolumeClaim,
-    PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
-    SeccompProfile, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext, TopologySpreadConstraint, Volume,
+    VolumeMount, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use signalbox_contract::{ADMIN_PORT, CONFIG_FILE, CONTROL_PORT, DATA_DIR, EVENTS_PORT, HEALTHZ_PATH, READYZ_PATH};
+use signalbox_contract::{
+    ADMIN_PORT, CONFIG_FILE, CONTROL_PORT, DATA_DIR, EVENTS_PORT, HEALTHZ_PATH, ORDINAL_VARIABLE, READYZ_PATH,
+};
 
 use super::{config, metadata, secrets};
 use crate::fleet::{FleetIntent, RegionIntent, names};
@@ -21,8 +24,12 @@ use crate::fleet::{FleetIntent, RegionIntent, names};
 /// The numeric user that the image runs as; also the group that its volume belongs to.
 const USER: i64 = 65532;
 
-/// Time for a shard to end after SIGTERM. It needs 5 s; the rest is for a disk that hangs.
-const GRACE_PERIOD_SECONDS: i64 = 30;
+/// Time for a shard to end after SIGTERM. It needs 5 s, and if it is to own no slots any more, the time to hand over what
+/// it holds; what it does not manage stays on its volume.
+const GRACE_PERIOD_SECONDS: i64 = 60;
+
+/// Label that a StatefulSet gives its pods: the ordinal.
+const ORDINAL_LABEL: &str = "apps.kubernetes.io/pod-index";
 
 /// The StatefulSet of one region, without `spec.replicas`, which has a field manager of its own.
 pub(super) fn stateful_set(intent: &FleetIntent, region: &RegionIntent) -> StatefulSet {
@@ -31,7 +38,8 @@ pub(super) fn stateful_set(intent: &FleetIntent, region: &RegionIntent) -> State
         spec: Some(StatefulSetSpec {
             service_name: Some(names::shards(&intent.name, &region.name)),
             selector: metadata::label_selector(intent, &region.name),
-            // Shards do not need each other to start, and a broken one must not hold back the repair of the rest.
+            // A shard is ready once it has a routing table, and that is not made before those beside it are there, or
+            // have been waited for. And a broken one must not hold back the repair of the rest.
             pod_management_policy: Some("Parallel".to_owned()),
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("RollingUpdate".to_owned()),
@@ -131,6 +139,7 @@ fn container(intent: &FleetIntent) -> Container {
         image: Some(intent.image.clone()),
         image_pull_policy: Some(intent.image_pull_policy.clone()),
         args: Some(["serve", "--config", CONFIG_FILE, "--data-dir", DATA_DIR].map(str::to_owned).to_vec()),
+        env: Some(vec![ordinal()]),
         ports: Some(vec![
             port(names::EVENTS_PORT_NAME, EVENTS_PORT),
             port(names::ADMIN_PORT_NAME, ADMIN_PORT),
@@ -158,6 +167,19 @@ fn container(intent: &FleetIntent) -> Container {
         volume_mounts: Some(mounts.to_vec()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..Container::default()
+    }
+}
+
+/// Which shard it is.
+fn ordinal() -> EnvVar {
+    let field_path = format!("metadata.labels['{ORDINAL_LABEL}']");
+    EnvVar {
+        name: ORDINAL_VARIABLE.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector { field_path, api_version: Some("v1".to_owned()) }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 

@@ -125,9 +125,28 @@ fn with_a_certificate_every_way_to_the_events_port_is_called_https() {
             .map(|port| (port.name.unwrap(), port.app_protocol.unwrap()))
             .chain(slices.map(|port| (port.name.unwrap(), port.app_protocol.unwrap())));
         for (name, called) in ports {
-            assert_eq!(called, if name == names::EVENTS_PORT_NAME { protocol } else { "http" }, "{name}");
+            let expected = match name.as_str() {
+                names::EVENTS_PORT_NAME => protocol,
+                names::CONTROL_PORT_NAME => "https",
+                _ => "http",
+            };
+            assert_eq!(called, expected, "{name}");
         }
     }
+}
+
+#[test]
+fn the_address_of_a_shard_in_a_table_is_one_that_its_service_publishes_before_it_is_ready() {
+    let manifests = rendered();
+    let routing = crate::fleet::Routing { epoch: 1, shards: 1, peers: [(0, 7)].into(), ..Default::default() };
+    let table = routing.table("orders", "eu-west", "shop");
+    let (host, port) = table.peers[0].address.split_once(':').unwrap();
+    let set = manifests.stateful_sets[0].spec.clone().unwrap();
+    let service = manifests.services.iter().find(|service| Some(service.name_any()) == set.service_name).unwrap();
+    assert_eq!(host, format!("orders-eu-west-0.{}.shop.svc", service.name_any()));
+    let spec = service.spec.clone().unwrap();
+    assert_eq!(spec.publish_not_ready_addresses, Some(true));
+    assert!(spec.ports.unwrap().iter().any(|published| published.port.to_string() == port));
 }
 
 #[test]

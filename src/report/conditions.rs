@@ -8,6 +8,7 @@
 //! | `SinksHealthy` | no shard's latest attempts at any sink failed, and no event was given up | True |
 //! | `ScalingLimited` | the load of some region asks for more shards than it may have | False |
 //! | `ScalingIneffective` | more shards would not help some region, so none are added | False |
+//! | `OrderingAtRisk` | events may come after younger ones of their key, because a shard is taken for lost | False |
 //! | `BottleneckForecast` | some region's backlog grows into its limit, or takes longer than it may, within the hour | False |
 //!
 //! `Ready`, `Reconciling` and `Stalled` mean what kstatus says they mean, so that `kubectl wait`, Helm, Flux and
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::bottleneck::{self, BOTTLENECK_FORECAST};
+use super::routing::{self, ORDERING_AT_RISK};
 use super::scaling::{self, SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
 use crate::api::SinkStatus;
@@ -60,6 +62,7 @@ pub(super) fn acted(
     let ready = ready(plan, applied);
     let mut drafts = vec![reconciling(plan, applied, &ready), stalled(failures), sinks_healthy(sinks), ready];
     drafts.extend(scaling::drafts(plan));
+    drafts.extend(routing::draft(plan));
     drafts.extend(bottleneck::draft(old, plan));
     finish(old, drafts, generation, now)
 }
@@ -79,7 +82,7 @@ pub(super) fn rejected(
     ];
     let mut conditions = finish(old, drafts, generation, now);
     // What was last known of sinks and sizes is still so: the fleet goes on with the spec before.
-    let kept = [SINKS_HEALTHY, SCALING_LIMITED, SCALING_INEFFECTIVE, BOTTLENECK_FORECAST];
+    let kept = [SINKS_HEALTHY, SCALING_LIMITED, SCALING_INEFFECTIVE, ORDERING_AT_RISK, BOTTLENECK_FORECAST];
     conditions.extend(old.iter().filter(|condition| kept.contains(&condition.type_.as_str())).cloned());
     sorted(conditions)
 }

@@ -1,6 +1,6 @@
 //! Which events a change of status deserves: one per region or condition whose reason is another, and per sink that
-//! begins to fail, trips, answers again, or has its first dead letter, per decision about a size, and when more shards
-//! would be needed or would not help. Pure.
+//! begins to fail, trips, answers again, or has its first dead letter, per decision about a size, when more shards would
+//! be needed or would not help, and when a shard or its volume is lost. Pure.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
@@ -11,14 +11,16 @@ use crate::fleet::{RegionReason, names};
 
 use super::bottleneck::BOTTLENECK_FORECAST;
 use super::conditions::{DEAD_LETTERS, STALLED, describe_dead_letters, describe_failing, is_failing, is_tripped};
+use super::routing::{self, ORDERING_AT_RISK};
 use super::scaling::{SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
 
 /// Reasons that nobody has to do anything about.
-const CALM: [RegionReason; 6] = [
+const CALM: [RegionReason; 7] = [
     RegionReason::Serving,
     RegionReason::OutOfService,
     RegionReason::Draining,
+    RegionReason::Claiming,
     RegionReason::Leaving,
     RegionReason::RollingOut,
     RegionReason::Starting,
@@ -36,6 +38,7 @@ pub(super) fn events(
         if before.map(|before| &before.reason) != Some(&region.reason) {
             events.push(of_region(dispatcher, region));
         }
+        events.extend(routing::of_region(before, region));
     }
     for gone in old.regions.iter().filter(|old| new.regions.iter().all(|new| new.name != old.name)) {
         events.push(event(
@@ -55,6 +58,7 @@ pub(super) fn events(
         (STALLED, "Reconcile"),
         (SCALING_LIMITED, "Limit"),
         (SCALING_INEFFECTIVE, "Hold"),
+        (ORDERING_AT_RISK, "Route"),
         (BOTTLENECK_FORECAST, "Foretell"),
     ] {
         events.extend(of_condition(type_, action, old, new));
@@ -158,6 +162,6 @@ fn of_region(dispatcher: &EventDispatcher, region: &RegionStatus) -> Event {
     }
 }
 
-fn event(type_: EventType, reason: &str, note: String, action: &str) -> Event {
+pub(super) fn event(type_: EventType, reason: &str, note: String, action: &str) -> Event {
     Event { type_, reason: reason.to_owned(), note: Some(note), action: action.to_owned(), secondary: None }
 }

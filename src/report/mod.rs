@@ -3,6 +3,7 @@
 mod bottleneck;
 mod conditions;
 mod events;
+mod routing;
 mod scaling;
 mod status;
 
@@ -48,6 +49,9 @@ pub(crate) enum ReportError {
     /// The API server refused the status.
     #[error("writing the status: {0}")]
     Status(#[source] kube::Error),
+    /// The fleet is not what the status was made from any more.
+    #[error("writing the status: the fleet was changed meanwhile")]
+    Outdated,
     /// It did not answer.
     #[error("writing the status: no answer from the API server within {TIMEOUT:?}")]
     TimedOut,
@@ -115,13 +119,19 @@ async fn write_status(
     let body = serde_json::json!({
         "apiVersion": EventDispatcher::api_version(&()),
         "kind": EventDispatcher::kind(&()),
-        // The uid makes this fail, rather than speak of another object, if the name was given away.
-        "metadata": { "name": name, "uid": dispatcher.metadata.uid },
+        // The uid makes this fail, rather than speak of another object, if the name was given away. The version makes it
+        // fail if another operator wrote a status meanwhile: no two ever give out one epoch.
+        "metadata": {
+            "name": name,
+            "uid": dispatcher.metadata.uid,
+            "resourceVersion": dispatcher.metadata.resource_version,
+        },
         "status": status,
     });
     let params = PatchParams::apply(names::STATUS_MANAGER).force();
     match tokio::time::timeout(TIMEOUT, api.patch_status(&name, &params, &Patch::Apply(&body))).await {
         Ok(Ok(written)) => Ok(written),
+        Ok(Err(kube::Error::Api(status))) if status.is_conflict() => Err(ReportError::Outdated),
         Ok(Err(error)) => Err(ReportError::Status(error)),
         Err(_) => Err(ReportError::TimedOut),
     }

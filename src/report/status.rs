@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_contract::{BreakerPhase, SinkReport};
 
-use super::{Told, bottleneck, conditions, scaling};
+use super::{Told, bottleneck, conditions, routing, scaling};
 use crate::api::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
 use crate::fleet::{
     FleetIntent, FleetPlan, FleetSnapshot, RegionPlan, RegionSnapshot, ShardSnapshot, Standing, approximate_age,
@@ -98,6 +98,7 @@ fn region(plan: &RegionPlan, seen: &RegionSnapshot) -> RegionStatus {
         backlog: backlog(running(seen), |shard| shard.report.value().map(|report| report.shard.backlog_events)),
         oldest_event_age: ages.max().map(|age| approximate_age(Duration::from_millis(age))),
         scaling: None,
+        routing: plan.routing.as_ref().map(routing::state),
         reason: plan.reason.as_str().to_owned(),
         message: plan.message.clone(),
     }

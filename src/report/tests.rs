@@ -1,5 +1,7 @@
 //! What people are told in each situation.
 
+mod routing;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

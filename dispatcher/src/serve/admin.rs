@@ -9,7 +9,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::Deserialize;
-use signalbox_contract::{HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ROUTING_PATH, RoutingTable, ShardReport};
+use signalbox_contract::{
+    HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ROUTING_PATH, RoutingTable, ShardReport,
+};
 use tokio::sync::watch::Receiver;
 
 use super::clock;

@@ -62,17 +62,18 @@ use tokio::task::JoinSet;
 use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
-use claiming::Start;
+use claiming::{Claiming, Start};
 use client::Client;
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
 use gates::Gate;
-use ingest::{Ingest, Store};
+use ingest::{Ingest, Routing, Store};
 use log::{PairLog, ShardLog};
-use metrics::Metrics;
-use report::{Health, Reporter};
 use membership::Membership;
+use metrics::Metrics;
+use peers::{Door, Inbound, Links};
+use report::{Health, Reporter};
 use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, Phase, Signals};
 use slots::SlotSet;
 use traces::Traces;
@@ -158,7 +159,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         watchers: watch::Watchers::default(),
         membership: membership.clone(),
     });
-    let door = Arc::new(peers::Door::default());
+    let door = Arc::new(Door::default());
     let ports = Ports::open(admin_listener, control, &admin, &door);
 
     let dir = options.data_dir.clone();
@@ -197,9 +198,10 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     );
 
     let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let (slots, gates) = match (membership, options.ordinal) {
-        (Some(membership), Some(ordinal)) => {
-            let outbox = Arc::new(Nobody);
+    let (slots, gates) = match membership.zip(options.ordinal) {
+        Some((membership, ordinal)) => {
+            let control = config.control.as_ref().context("a shard of a region has a control port")?;
+            let links = Links::new(&config, control, ordinal)?;
             let start = Start {
                 fleet: config.fleet.clone(),
                 region: config.region.clone(),
@@ -208,15 +210,16 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
                 log: pair,
                 writer: writer.clone(),
                 sinks: sink_names,
-                outbox,
+                outbox: Arc::new(links.clone()),
                 tick: claiming::TICK,
                 batch_bytes: claiming::BATCH_BYTES,
             };
             let started = start.start()?;
-            membership.joined(started.claiming);
-            (Slots::Routed(membership), started.gates)
+            membership.joined(started.claiming.clone());
+            let routed = Routed { ordinal, membership, router: started.claiming, links: Arc::new(links), door };
+            (Slots::Routed(routed), started.gates)
         }
-        _ => {
+        None => {
             let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
             (Slots::All(transfers), gates)
         }
@@ -246,7 +249,17 @@ enum Slots {
     /// All of them, and for ever. What the sinks' tasks go by is only kept: they end with it.
     All(#[expect(dead_code, reason = "kept, and not looked at")] Transfers),
     /// Those that the routing table of its region gives to it.
-    Routed(Arc<Membership>),
+    Routed(Routed),
+}
+
+/// What a shard of a region has besides.
+struct Routed {
+    ordinal: u32,
+    membership: Arc<Membership>,
+    router: Arc<Claiming>,
+    links: Arc<Links>,
+    /// Where other shards come in.
+    door: Arc<Door>,
 }
 
 impl Shard {
@@ -286,6 +299,10 @@ impl Shard {
         mut sinks: JoinSet<()>,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
+        let routing = match &self.slots {
+            Slots::All(_) => None,
+            Slots::Routed(routed) => Some(Routing::new(routed.router.clone(), routed.links.clone())),
+        };
         let store = Arc::new(Store::new(
             self.config.clone(),
             self.log.clone(),
@@ -293,8 +310,14 @@ impl Shard {
             self.writer.clone(),
             self.metrics.clone(),
             self.phase.subscribe(),
-            None,
+            routing,
         ));
+        if let Slots::Routed(routed) = &self.slots {
+            let (fleet, region) = (&self.config.fleet, &self.config.region);
+            let inbound = Inbound::new(fleet, region, routed.ordinal, routed.router.clone(), store.clone());
+            // Set once, here.
+            let _ = routed.door.set(inbound);
+        }
         let largest = self.config.max_event_bytes;
         let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
         self.phase.send_replace(Phase::Serving);
@@ -355,7 +378,7 @@ impl Shard {
     }
 
     fn is_leaving(&self) -> bool {
-        matches!(&self.slots, Slots::Routed(membership) if membership.is_leaving())
+        matches!(&self.slots, Slots::Routed(routed) if routed.membership.is_leaving())
     }
 
     /// Resolves when a routing table comes that gives this shard no slots: whoever ended the process did so because it is
@@ -369,7 +392,8 @@ impl Shard {
     /// Goes on until the other shards have what this one holds.
     async fn hand_over(&self, signals: &mut Signals) {
         let empty = async {
-            while matches!(&self.slots, Slots::Routed(membership) if membership.is_leaving() && !membership.is_empty()) {
+            let Slots::Routed(Routed { membership, .. }) = &self.slots else { return };
+            while membership.is_leaving() && !membership.is_empty() {
                 tokio::time::sleep(LOOK_TIME).await;
             }
         };
@@ -389,8 +413,4 @@ impl Shard {
             tokio::time::sleep(LOOK_TIME).await;
         }
     }
-}
-struct Nobody;
-impl claiming::Outbox for Nobody {
-    fn send(&self, _to: &signalbox_contract::Peer, _parcel: claiming::Parcel) {}
 }

@@ -1,11 +1,12 @@
 //! Whether a fleet has to be looked at again because of what a shard says. Pure.
 //!
 //! A backlog that has doubled, and a state that has switched, matter at once; what people are told, and how much comes in,
-//! a little later: a status is not worth more than one write in two seconds.
+//! a little later: a status is not worth more than one write in two seconds. A routing table that was taken, and slots that
+//! wait no more, matter at once too: the next change may wait for them.
 
 use std::time::Duration;
 
-use signalbox_contract::BreakerPhase;
+use signalbox_contract::{BreakerPhase, RoutingReport};
 
 use crate::fleet::{Observation, Report, approximate_age, approximate_count};
 
@@ -24,6 +25,8 @@ pub(super) struct Attention {
     at: Option<Duration>,
     /// Whether there is a report, and what it says that is one or the other.
     state: Vec<bool>,
+    /// Where it is with its routing table.
+    routing: Option<Stage>,
     backlog_events: u64,
     accepted: f64,
     brief: Vec<String>,
@@ -37,7 +40,9 @@ impl Attention {
         let spike = now.backlog_events >= SPIKE_EVENTS && now.backlog_events / 2 >= self.backlog_events;
         let switched = now.state != self.state && since >= SWITCHED;
         let news = (now.brief != self.brief || flows_otherwise(self.accepted, now.accepted)) && since >= UNHURRIED;
-        let matters = spike || switched || news;
+        // Each step is taken once for each table: it needs no pause.
+        let step = now.routing != self.routing;
+        let matters = spike || switched || news || step;
         if matters {
             *self = now;
         }
@@ -57,12 +62,31 @@ impl Attention {
                 Self {
                     at,
                     state: [true, shard.accepting].into_iter().chain(tripped).collect(),
+                    routing: shard.routing.as_ref().map(Stage::of),
                     backlog_events: shard.backlog_events,
                     accepted: value.rates.as_ref().map_or(0.0, |rates| rates.accepted),
                     brief: brief(value),
                 }
             }
         }
+    }
+}
+
+/// Where a shard is with its routing table, as far as it matters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stage {
+    log: u64,
+    epoch: u64,
+    highest_epoch: u64,
+    claims: bool,
+    at_risk: bool,
+    empty: bool,
+}
+
+impl Stage {
+    fn of(routing: &RoutingReport) -> Self {
+        let RoutingReport { log, epoch, highest_epoch, claiming, at_risk, empty, .. } = *routing;
+        Self { log, epoch, highest_epoch, claims: claiming > 0, at_risk: at_risk > 0, empty }
     }
 }
 
@@ -142,6 +166,18 @@ mod tests {
         assert!(attention.matters(&reading(0, |_| {}), at(600)));
         let silent = NotRead { why: "no".to_owned(), since: fixtures::now() };
         assert!(attention.matters(&Observation::Unreachable(silent), at(900)));
+    }
+
+    #[test]
+    fn each_step_of_routing_matters_at_once_and_the_count_of_slots_does_not() {
+        let mut attention = Attention::default();
+        attention.matters(&reading(0, |_| {}), at(0));
+        let mut says = |epoch, claiming, empty| {
+            let routing = RoutingReport { epoch, claiming, empty, ..RoutingReport::default() };
+            attention.matters(&reading(0, |report| report.shard.routing = Some(routing)), at(1))
+        };
+        let seen = [says(1, 9, false), says(1, 8, false), says(1, 0, false), says(1, 0, false), says(2, 0, true)];
+        assert_eq!(seen, [true, false, true, false, true]);
     }
 
     #[test]

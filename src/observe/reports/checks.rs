@@ -11,6 +11,8 @@ use signalbox_contract::ShardReport;
 
 /// Largest number that can be true: what programs that hold numbers as floating point still tell from the next.
 const LARGEST: u64 = 1 << 53;
+/// How many slots of event keys there are.
+const SLOTS: u64 = 1024;
 /// How old a report may be when it is read, against the freshest of its connection.
 const LATE: Duration = Duration::from_secs(2);
 /// By how much a shard's clock may run ahead of ours on one connection: the reports before may have been late.
@@ -112,6 +114,10 @@ fn possible(shard: &ShardReport) -> Result<(), Refusal> {
         ("oldestEventAgeMs", shard.oldest_event_age_ms.unwrap_or(0)),
         ("cpuLimitMillis", usage.cpu_limit_millis),
     ];
+    let of_routing = shard
+        .routing
+        .iter()
+        .flat_map(|routing| [("routing.epoch", routing.epoch), ("routing.highestEpoch", routing.highest_epoch)]);
     let of_sinks = shard.sinks.iter().flat_map(|sink| {
         [
             ("backlogEvents", sink.backlog_events),
@@ -124,10 +130,24 @@ fn possible(shard: &ShardReport) -> Result<(), Refusal> {
             ("deadLetters", sink.dead_letters),
         ]
     });
-    let absurd = of_shard.into_iter().chain(of_sinks).chain(totals(shard)).find(|(_, value)| *value > LARGEST);
+    let all = of_shard.into_iter().chain(of_routing).chain(of_sinks).chain(totals(shard));
+    let of_slots = shard
+        .routing
+        .iter()
+        .flat_map(|routing| [("routing.claiming", routing.claiming), ("routing.atRisk", routing.at_risk)]);
+    let absurd = all.into_iter().find(|(_, value)| *value > LARGEST);
+    let absurd =
+        absurd.or_else(|| of_slots.map(|(name, value)| (name, value.into())).find(|(_, value)| *value > SLOTS));
     absurd.map_or(Ok(()), |(name, value)| {
         Err(Refusal::new("absurd", format!("its report is not taken, because {name} is {value}, which cannot be")))
-    })
+    })?;
+    match &shard.routing {
+        Some(routing) if routing.empty && routing.claiming > 0 => {
+            let why = "its report is not taken, because it owns no slot and claims some".to_owned();
+            Err(Refusal::new("absurd", why))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a report can come after another of the same process.
@@ -139,6 +159,11 @@ fn follows(shard: &ShardReport, last: &ShardReport) -> Result<(), Refusal> {
     }
     if shard.uptime_ms < last.uptime_ms {
         let why = "its report is not taken, because uptimeMs has fallen".to_owned();
+        return Err(Refusal::new("absurd", why));
+    }
+    let epoch = |shard: &ShardReport| shard.routing.as_ref().map_or(0, |routing| routing.epoch);
+    if epoch(shard) < epoch(last) {
+        let why = "its report is not taken, because routing.epoch has fallen".to_owned();
         return Err(Refusal::new("absurd", why));
     }
     let same_sinks = shard.sinks.len() == last.sinks.len();
@@ -185,7 +210,7 @@ fn totals(shard: &ShardReport) -> impl Iterator<Item = (&'static str, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signalbox_contract::SinkReport;
+    use signalbox_contract::{RoutingReport, SinkReport};
 
     fn report(sequence: u64, uptime_ms: u64) -> ShardReport {
         let sinks = vec![SinkReport { delivered_total: 10, limited_us_total: 900_000, ..SinkReport::default() }];
@@ -234,6 +259,29 @@ mod tests {
         let refusal = second(|next| next.accepted_total = 99).unwrap_err();
         assert_eq!(refusal.why, "its report is not taken, because acceptedTotal has fallen from 100 to 99");
         assert!(!refusal.hang_up);
+    }
+
+    #[test]
+    fn what_cannot_be_said_of_routing_is_not_taken() {
+        let says = |change: fn(&mut RoutingReport)| {
+            let mut routing = RoutingReport { log: 7, epoch: 3, highest_epoch: 3, ..RoutingReport::default() };
+            change(&mut routing);
+            second(|next| next.routing = Some(routing))
+        };
+        assert_eq!(says(|routing| (routing.claiming, routing.at_risk) = (1024, 1024)), Ok(()));
+        assert_eq!(kind(says(|routing| routing.epoch = LARGEST + 1)), "absurd");
+        assert_eq!(kind(says(|routing| routing.highest_epoch = u64::MAX)), "absurd");
+        assert_eq!(kind(says(|routing| routing.at_risk = 1025)), "absurd");
+        assert_eq!(kind(says(|routing| (routing.empty, routing.claiming) = (true, 1))), "absurd");
+        let refusal = says(|routing| routing.claiming = 1025).unwrap_err();
+        assert_eq!(refusal.why, "its report is not taken, because routing.claiming is 1025, which cannot be");
+        let mut checks = Checks::default();
+        let with_epoch = |sequence, epoch| {
+            let routing = Some(RoutingReport { epoch, ..RoutingReport::default() });
+            ShardReport { routing, ..report(sequence, sequence * 1000) }
+        };
+        checks.take(&with_epoch(1, 3), at(1000)).unwrap();
+        assert_eq!(kind(checks.take(&with_epoch(2, 2), at(2000))), "absurd");
     }
 
     #[test]

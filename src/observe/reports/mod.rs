@@ -20,7 +20,6 @@ mod kept;
 mod pacer;
 mod rates;
 mod stream;
-mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,11 +36,11 @@ use super::caches::{Caches, Poke, fleet_of};
 use crate::clock;
 use crate::fleet::{Keyring, Observation, Report, names};
 use crate::metrics::Metrics;
+use crate::tls::Identity;
 use backoff::Backoff;
 use checks::Refusal;
 use kept::{Kept, Moment};
 use stream::Lines;
-use tls::Identity;
 
 /// How often the pods are looked through for those that came and went.
 const LOOK: Duration = Duration::from_millis(250);
@@ -87,6 +86,7 @@ struct Shard {
     namespace: String,
     fleet: String,
     region: String,
+    ordinal: Option<u32>,
     poke: Poke,
 }
 
@@ -202,6 +202,7 @@ fn shard_of(pod: &Pod) -> Option<Shard> {
         namespace: pod.namespace()?,
         fleet: pod.labels().get(names::FLEET_LABEL)?.clone(),
         region: pod.labels().get(names::REGION_LABEL)?.clone(),
+        ordinal: names::ordinal(&pod.name_any()),
         poke: fleet_of(pod),
     })
 }
@@ -326,6 +327,9 @@ fn report(text: &[u8], shard: &Shard) -> Result<ShardReport, NotOne> {
         serde_json::from_slice(text).map_err(|error| NotOne::Broken(format!("its report is not one: {error}")))?;
     if report.fleet != shard.fleet || report.region != shard.region {
         return Err(NotOne::Elsewhere(format!("its report is of fleet {}, region {}", report.fleet, report.region)));
+    }
+    if let Some(routing) = report.routing.as_ref().filter(|routing| Some(routing.ordinal) != shard.ordinal) {
+        return Err(NotOne::Elsewhere(format!("its report is of shard {}", routing.ordinal)));
     }
     Ok(report)
 }

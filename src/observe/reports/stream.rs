@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::tls::Identity;
+use crate::tls::Identity;
 
 /// Longest line taken: 32 sinks make about 20 KB.
 const MAX_BYTES: usize = 128 << 10;

@@ -82,6 +82,7 @@ fn shard(port: u16) -> Shard {
         namespace: "shop".to_owned(),
         fleet: "orders".to_owned(),
         region: "eu-west".to_owned(),
+        ordinal: Some(0),
         poke: Some(ObjectRef::new("orders").within("shop")),
     }
 }
@@ -248,6 +249,17 @@ async fn another_fleets_shard_is_not_listened_to() {
     voice.report(1, 7).await;
     listening.silent(speaker.port, "its report is of fleet orders, region eu-west").await;
     voice.hung_up().await;
+    assert!(listening.refused("foreign"));
+}
+
+#[tokio::test]
+async fn a_shard_that_says_it_is_another_of_its_region_is_not_listened_to() {
+    let mut speaker = Speaker::start().await;
+    let listening = Listening::to([shard(speaker.port)]);
+    let mut voice = speaker.streaming().await;
+    let another = fixtures::routed(3, 1, 0).value().unwrap().shard.clone();
+    voice.say(&format!("{}\n", serde_json::to_string(&another).unwrap())).await;
+    listening.silent(speaker.port, "its report is of shard 3").await;
     assert!(listening.refused("foreign"));
 }
 

@@ -6,7 +6,6 @@
 //! ```
 //!
 //! May import `log`, `transfers`, `gates`, `slots`, `writer`, and the crate's `claims` and `slots`.
-#![allow(dead_code, unused_imports, reason = "ingest does not ask yet")]
 
 mod driver;
 mod durable;

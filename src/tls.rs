@@ -1,4 +1,5 @@
-//! The operator's side of the control port: what it shows, and whom it takes for a shard.
+//! The operator's side of the control port: what it shows, and whom it takes for a shard. A leaf, for those who listen to
+//! shards and those who speak to them. May import `fleet`.
 
 use std::sync::Arc;
 
@@ -14,14 +15,14 @@ use crate::fleet::Keyring;
 
 /// What it takes to speak to the shards of one fleet.
 #[derive(Clone)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     connector: TlsConnector,
     shard: ServerName<'static>,
 }
 
 impl Identity {
     /// Of the operator, towards shards whose certificates are made out to `shard`. An error is a sentence about the keys.
-    pub(super) fn new(keyring: &Keyring, shard: String) -> Result<Self, String> {
+    pub(crate) fn new(keyring: &Keyring, shard: String) -> Result<Self, String> {
         let unusable = |why: &dyn std::fmt::Display| format!("the fleet's keys cannot be used: {why}");
         let mut roots = RootCertStore::empty();
         for authority in CertificateDer::pem_slice_iter(keyring.trusted().as_bytes()) {
@@ -40,7 +41,7 @@ impl Identity {
     }
 
     /// Shows the certificate, and checks the other's: its authority, its time, and its name.
-    pub(super) async fn secure(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn secure(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         self.connector.connect(self.shard.clone(), stream).await
     }
 }

@@ -1,0 +1,40 @@
+//! What the shards of a region say of their routing. Pure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use signalbox_contract::RoutingReport;
+
+use crate::fleet::{RegionSnapshot, ShardSnapshot};
+
+/// A shard that takes part in routing, as it was heard last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard<'a> {
+    pub(super) says: &'a RoutingReport,
+    pub(super) backlog_events: u64,
+    /// How long its process lives: who has no table yet has waited for that long.
+    pub(super) uptime: Duration,
+    pub(super) terminating: bool,
+}
+
+/// Those that are heard, by ordinal.
+pub(super) fn heard(seen: &RegionSnapshot) -> BTreeMap<u32, Heard<'_>> {
+    seen.shards.iter().filter_map(|(ordinal, shard)| Some((*ordinal, of(*ordinal, shard)?))).collect()
+}
+
+/// One that says it is another, or has no log, says nothing of use.
+fn of(ordinal: u32, shard: &ShardSnapshot) -> Option<Heard<'_>> {
+    let (pod, report) = (shard.pod.as_ref()?, &shard.report.value()?.shard);
+    let says = report.routing.as_ref().filter(|says| says.ordinal == ordinal && says.log != 0)?;
+    Some(Heard {
+        says,
+        backlog_events: report.backlog_events,
+        uptime: Duration::from_millis(report.uptime_ms),
+        terminating: pod.terminating,
+    })
+}
+
+/// Whether a shard reports, and takes no part in routing: its dispatcher is from before that.
+pub(super) fn is_old(shard: &ShardSnapshot) -> bool {
+    shard.pod.is_some() && shard.report.value().is_some_and(|report| report.shard.routing.is_none())
+}
