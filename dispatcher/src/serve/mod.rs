@@ -50,7 +50,7 @@ mod writer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -62,7 +62,7 @@ use tokio::task::JoinSet;
 use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
-use claiming::{Claiming, Start};
+use claiming::{Claiming, Start, Started};
 use client::Client;
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
@@ -198,35 +198,41 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     );
 
     let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let (slots, gates) = match membership.zip(options.ordinal) {
-        Some((membership, ordinal)) => {
-            let control = config.control.as_ref().context("a shard of a region has a control port")?;
-            let links = Links::new(&config, control, ordinal)?;
-            let start = Start {
-                fleet: config.fleet.clone(),
-                region: config.region.clone(),
-                ordinal,
-                data_dir: options.data_dir,
-                log: pair,
-                writer: writer.clone(),
-                sinks: sink_names,
-                outbox: Arc::new(links.clone()),
-                tick: claiming::TICK,
-                batch_bytes: claiming::BATCH_BYTES,
-            };
-            let started = start.start()?;
-            membership.joined(started.claiming.clone());
-            let routed = Routed { ordinal, membership, router: started.claiming, links: Arc::new(links), door };
-            (Slots::Routed(routed), started.gates)
-        }
-        None => {
-            let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
-            (Slots::All(transfers), gates)
-        }
+    let (slots, gates, driver) = if let Some((membership, ordinal)) = membership.zip(options.ordinal) {
+        let control = config.control.as_ref().context("a shard of a region has a control port")?;
+        let links = Links::new(&config, control, ordinal)?;
+        let start = Start {
+            fleet: config.fleet.clone(),
+            region: config.region.clone(),
+            ordinal,
+            data_dir: options.data_dir,
+            log: pair,
+            writer: writer.clone(),
+            sinks: sink_names,
+            outbox: Arc::new(links.clone()),
+            tick: claiming::TICK,
+            batch_bytes: claiming::BATCH_BYTES,
+        };
+        let Started { claiming, gates, driver } = start.start()?;
+        membership.joined(claiming.clone());
+        let routed = Routed { ordinal, membership, router: claiming, links: Arc::new(links), door };
+        (Slots::Routed(routed), gates, Some(driver))
+    } else {
+        let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
+        (Slots::All(transfers), gates, None)
     };
     let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, slots };
-    let sinks = shard.start_sinks(&health, &addresses, gates)?;
-    let result = shard.serve(events, tls, sinks, &mut signals).await;
+    let mut tasks = shard.start_sinks(&health, &addresses, gates)?;
+    if let Some(driver) = driver {
+        let mut phases = phases.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                _ = driver => {}
+                _ = phases.wait_for(|phase| *phase == Phase::Finishing) => {}
+            }
+        });
+    }
+    let result = shard.serve(events, tls, tasks, &mut signals).await;
     drop(ports);
     result
 }
@@ -236,7 +242,7 @@ struct Shard {
     config: Arc<ShardConfig>,
     log: Arc<dyn ShardLog>,
     writer: Writer,
-    writer_thread: JoinHandle<()>,
+    writer_thread: thread::JoinHandle<()>,
     dead_letters: DeadLetters,
     metrics: Metrics,
     traces: Traces,
@@ -296,7 +302,7 @@ impl Shard {
         self,
         listener: TcpListener,
         tls: Option<Tls>,
-        mut sinks: JoinSet<()>,
+        mut tasks: JoinSet<()>,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
         let routing = match &self.slots {
@@ -335,10 +341,10 @@ impl Shard {
                 None
             }
             error = self.writer.failed() => Some(error),
-            // A sink's task ends only when told to, or when the writer has ended.
-            _ = sinks.join_next() => match tokio::time::timeout(CLOSE_TIME, self.writer.failed()).await {
+            // A task ends only when told to, or when the writer has ended.
+            _ = tasks.join_next() => match tokio::time::timeout(CLOSE_TIME, self.writer.failed()).await {
                 Ok(error) => Some(error),
-                Err(_) => return Err(anyhow!("the task of a sink ended on its own: see the log above")),
+                Err(_) => return Err(anyhow!("a task of this shard ended on its own: see the log above")),
             },
         };
         if let Some(error) = failed {
@@ -362,9 +368,9 @@ impl Shard {
             _ = signals.next() => {}
         }
         self.phase.send_replace(Phase::Finishing);
-        let attempts = async { while sinks.join_next().await.is_some() {} };
+        let attempts = async { while tasks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FINISH_TIME, async { tokio::join!(attempts, server.stop()) }).await;
-        sinks.abort_all();
+        tasks.abort_all();
         let closing = tokio::time::timeout(CLOSE_TIME, self.writer.close());
         let (closed, ()) = tokio::join!(closing, self.traces.written(CLOSE_TIME));
         if closed.is_ok() && self.writer_thread.join().is_err() {
