@@ -1,5 +1,7 @@
 //! Each change of a table, and what makes it.
 
+mod life;
+
 use std::collections::BTreeSet;
 
 use signalbox_contract::RoutingReport;
