@@ -28,7 +28,7 @@ use jiff::Timestamp;
 
 use crate::fleet::{
     EndpointPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, RegionIntent, RegionMemory, RegionPlan,
-    RegionSnapshot, RoutingPlan, ScalingDecision, ScalingMode, Standing, names,
+    RegionSnapshot, RoutingPlan, ScalingDecision, ScalingMode, ShardSnapshot, Standing, names,
 };
 use shards::ShardsDecision;
 
@@ -194,13 +194,17 @@ fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Times
     }
 }
 
-/// Every pod with an address; the first `places` serving ones of those that stay are listed.
+/// Every pod with an address; the first `places` serving ones of those that stay are listed. While some of them are from
+/// before routing, not those that take part in it: the others accept everything, and take nothing from them.
 fn endpoints(intent: &FleetIntent, region: &str, seen: &RegionSnapshot, target: u32, places: u32) -> Vec<EndpointPlan> {
     let mut left = places;
     let mut endpoints = Vec::new();
+    let some_take_all = seen.shards.range(..target).any(|(_, shard)| shard.is_serving() && routing::is_old(shard));
+    let takes_part = |shard: &ShardSnapshot| shard.report.value().is_some_and(|report| report.shard.routing.is_some());
     for (ordinal, shard) in &seen.shards {
         let Some((pod, ip)) = shard.pod.as_ref().and_then(|pod| Some((pod, pod.ip.clone()?))) else { continue };
-        let listed = *ordinal < target && left > 0 && shard.is_serving();
+        let fit = shard.is_serving() && !(some_take_all && takes_part(shard));
+        let listed = *ordinal < target && left > 0 && fit;
         left -= u32::from(listed);
         endpoints.push(EndpointPlan {
             pod: names::pod(&intent.name, region, *ordinal),

@@ -29,7 +29,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::fleet::{Behind, RegionSnapshot, Routing, RoutingPlan, ShardSnapshot, Volume, names};
-use heard::{Heard, heard, is_old};
+pub(super) use heard::is_old;
+use heard::{Heard, heard};
 
 /// For how long shards that start are waited for, to give slots to all of them by one table.
 const TOGETHER: Duration = Duration::from_secs(3);
