@@ -34,8 +34,6 @@ use shards::ShardsDecision;
 
 /// While shards drain, their reports decide when they may go, and those come every few seconds.
 const RECHECK_WHILE_DRAINING: Duration = Duration::from_secs(2);
-/// While a shard goes by an old table, it is given the new one again and again.
-const RECHECK_WHILE_BEHIND: Duration = Duration::from_secs(1);
 /// Watches say when something changes. This is for the change that a watch missed.
 const RECHECK: Duration = Duration::from_mins(5);
 
@@ -87,6 +85,7 @@ pub(crate) fn decide(
         .filter(|(name, _)| intent.region(name).is_none())
         .map(|(name, seen)| (name.as_str(), None, seen));
     let mut history = monitored.history.clone();
+    let mut soon = monitored.recheck_after;
     let regions: Vec<_> = staying
         .chain(leaving)
         .map(|(name, wanted, seen)| {
@@ -105,6 +104,7 @@ pub(crate) fn decide(
             if !decided.silences.is_empty() {
                 history.silences.insert(name.to_owned(), decided.silences);
             }
+            soon = [soon, decided.recheck_after].into_iter().flatten().min();
             // A region that leaves has nobody to hand over to. What is decided now is not known to anybody yet.
             let table = remembered.filter(|_| target.is_some() && routing::applies(seen));
             let shards = shards::desired_shards(target.unwrap_or(0), seen, table, now);
@@ -124,7 +124,7 @@ pub(crate) fn decide(
         regions: plans,
         bottlenecks: monitored.bottlenecks,
         history,
-        recheck_after: monitored.recheck_after.map_or(recheck_after, |soon| soon.min(recheck_after)),
+        recheck_after: soon.map_or(recheck_after, |soon| soon.min(recheck_after)),
     }
 }
 
@@ -137,12 +137,7 @@ fn recheck_after(plans: &[RegionPlan], snapshot: &FleetSnapshot) -> Duration {
         (false, false) => RECHECK,
     };
     let scaling = plans.iter().filter_map(|region| Some(region.scaling.as_ref()?.recheck_after)).min();
-    let routing = plans.iter().filter_map(|region| match region.routing.as_ref()? {
-        routing if !routing.behind.is_empty() => Some(RECHECK_WHILE_BEHIND),
-        routing if routing.claiming > 0 => Some(RECHECK_WHILE_DRAINING),
-        _ => None,
-    });
-    recheck_after.min(scaling.unwrap_or(RECHECK)).min(routing.min().unwrap_or(RECHECK))
+    recheck_after.min(scaling.unwrap_or(RECHECK))
 }
 
 fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Timestamp) -> RegionPlan {
