@@ -52,6 +52,9 @@ pub(crate) enum ReportError {
     /// The fleet is not what the status was made from any more.
     #[error("writing the status: the fleet was changed meanwhile")]
     Outdated,
+    /// It dropped a part of it.
+    #[error("writing the status: the API server does not keep status.regions[].routing; apply the CRD of this release")]
+    NotKept,
     /// It did not answer.
     #[error("writing the status: no answer from the API server within {TIMEOUT:?}")]
     TimedOut,
@@ -86,6 +89,9 @@ pub(crate) async fn report(
     }
     // The status first: an event about what then fails to be written would be told again with the next try.
     let written = write_status(&voice.client, dispatcher, &new).await?;
+    if !routing::is_kept(&new, written.status.as_ref()) {
+        return Err(ReportError::NotKept);
+    }
     for event in events::events(dispatcher, &old, &new) {
         publish(voice, &event, &dispatcher.object_ref(&())).await;
     }
