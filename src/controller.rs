@@ -159,6 +159,10 @@ async fn reconcile(dispatcher: Arc<EventDispatcher>, context: Arc<Context>) -> R
 fn error_policy(dispatcher: Arc<EventDispatcher>, error: &Error, context: Arc<Context>) -> Action {
     let key = key_of(&dispatcher);
     context.metrics.reconciled(error.category());
+    if error.is_overtaken() {
+        // What was written shows in the watch at about now.
+        return Action::requeue(FIRST_RETRY / 4);
+    }
     let mut memory = context.memory();
     let failures = memory.failures.entry(key).or_default();
     *failures += 1;

@@ -20,9 +20,15 @@ pub(crate) enum Error {
 }
 
 impl Error {
+    /// Whether somebody else was quicker: nothing is wrong, and there is something newer to look at.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        matches!(self, Self::Report(ReportError::Outdated))
+    }
+
     /// The word for metrics.
     pub(crate) fn category(&self) -> &'static str {
         match self {
+            Self::Report(ReportError::Outdated) => "overtaken",
             Self::Apply(_) => "apply",
             Self::Keys(_) => "keys",
             Self::Report(_) => "report",

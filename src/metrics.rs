@@ -3,7 +3,7 @@
 //! | name | what |
 //! | --- | --- |
 //! | `signalbox_operator_leader` | 1 while this replica leads |
-//! | `signalbox_operator_reconciles_total{outcome}` | reconciles by outcome: `ok`, or the room that failed |
+//! | `signalbox_operator_reconciles_total{outcome}` | reconciles by outcome: `ok`, `overtaken` by another change of the fleet, or the room that failed |
 //! | `signalbox_operator_watch_failures_total{kind}` | watches that broke and were begun again |
 //! | `signalbox_operator_reports_refused_total{why}` | shards' reports that were not taken: `late`, `old`, `old_incarnation`, `absurd`, `malformed`, `foreign` |
 //! | `signalbox_operator_routing_pushes_total{outcome}` | routing tables given to shards: `taken`, `refused`, `unreachable` |

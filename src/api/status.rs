@@ -1,6 +1,6 @@
 //! The part of an `EventDispatcher` that users read.
 //!
-//! Small (at most 8 KB with 32 regions and sinks in everyday use, and 8 KB of decisions at most), rounded to two digits, and written only when
+//! Small (at most 8 KB with 32 regions and sinks in everyday use, 4 KB of routing, and 8 KB of decisions at most), rounded to two digits, and written only when
 //! what it says changes: exact and moving numbers are metrics.
 
 #![allow(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]

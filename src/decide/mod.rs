@@ -28,14 +28,12 @@ use jiff::Timestamp;
 
 use crate::fleet::{
     EndpointPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, RegionIntent, RegionMemory, RegionPlan,
-    RegionSnapshot, RoutingPlan, ScalingDecision, ScalingMode, Standing, names,
+    RegionSnapshot, RoutingPlan, ScalingDecision, ScalingMode, ShardSnapshot, Standing, names,
 };
 use shards::ShardsDecision;
 
 /// While shards drain, their reports decide when they may go, and those come every few seconds.
 const RECHECK_WHILE_DRAINING: Duration = Duration::from_secs(2);
-/// While a shard goes by an old table, it is given the new one again and again.
-const RECHECK_WHILE_BEHIND: Duration = Duration::from_secs(1);
 /// Watches say when something changes. This is for the change that a watch missed.
 const RECHECK: Duration = Duration::from_mins(5);
 
@@ -87,6 +85,7 @@ pub(crate) fn decide(
         .filter(|(name, _)| intent.region(name).is_none())
         .map(|(name, seen)| (name.as_str(), None, seen));
     let mut history = monitored.history.clone();
+    let mut soon = monitored.recheck_after;
     let regions: Vec<_> = staying
         .chain(leaving)
         .map(|(name, wanted, seen)| {
@@ -105,6 +104,7 @@ pub(crate) fn decide(
             if !decided.silences.is_empty() {
                 history.silences.insert(name.to_owned(), decided.silences);
             }
+            soon = [soon, decided.recheck_after].into_iter().flatten().min();
             // A region that leaves has nobody to hand over to. What is decided now is not known to anybody yet.
             let table = remembered.filter(|_| target.is_some() && routing::applies(seen));
             let shards = shards::desired_shards(target.unwrap_or(0), seen, table, now);
@@ -124,7 +124,7 @@ pub(crate) fn decide(
         regions: plans,
         bottlenecks: monitored.bottlenecks,
         history,
-        recheck_after: monitored.recheck_after.map_or(recheck_after, |soon| soon.min(recheck_after)),
+        recheck_after: soon.map_or(recheck_after, |soon| soon.min(recheck_after)),
     }
 }
 
@@ -137,12 +137,7 @@ fn recheck_after(plans: &[RegionPlan], snapshot: &FleetSnapshot) -> Duration {
         (false, false) => RECHECK,
     };
     let scaling = plans.iter().filter_map(|region| Some(region.scaling.as_ref()?.recheck_after)).min();
-    let routing = plans.iter().filter_map(|region| match region.routing.as_ref()? {
-        routing if !routing.behind.is_empty() => Some(RECHECK_WHILE_BEHIND),
-        routing if routing.claiming > 0 => Some(RECHECK_WHILE_DRAINING),
-        _ => None,
-    });
-    recheck_after.min(scaling.unwrap_or(RECHECK)).min(routing.min().unwrap_or(RECHECK))
+    recheck_after.min(scaling.unwrap_or(RECHECK))
 }
 
 fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Timestamp) -> RegionPlan {
@@ -194,13 +189,17 @@ fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Times
     }
 }
 
-/// Every pod with an address; the first `places` serving ones of those that stay are listed.
+/// Every pod with an address; the first `places` serving ones of those that stay are listed. While some of them are from
+/// before routing, not those that take part in it: the others accept everything, and take nothing from them.
 fn endpoints(intent: &FleetIntent, region: &str, seen: &RegionSnapshot, target: u32, places: u32) -> Vec<EndpointPlan> {
     let mut left = places;
     let mut endpoints = Vec::new();
+    let some_take_all = seen.shards.range(..target).any(|(_, shard)| shard.is_serving() && routing::is_old(shard));
+    let takes_part = |shard: &ShardSnapshot| shard.report.value().is_some_and(|report| report.shard.routing.is_some());
     for (ordinal, shard) in &seen.shards {
         let Some((pod, ip)) = shard.pod.as_ref().and_then(|pod| Some((pod, pod.ip.clone()?))) else { continue };
-        let listed = *ordinal < target && left > 0 && shard.is_serving();
+        let fit = shard.is_serving() && !(some_take_all && takes_part(shard));
+        let listed = *ordinal < target && left > 0 && fit;
         left -= u32::from(listed);
         endpoints.push(EndpointPlan {
             pod: names::pod(&intent.name, region, *ordinal),

@@ -319,3 +319,18 @@ fn a_region_that_goes_delivers_what_it_holds_though_it_has_a_table() {
     assert!(region.message.contains("7 events to be delivered"), "{}", region.message);
     assert_eq!(region.routing.as_ref().unwrap().routing, table(1, &[0]));
 }
+
+#[test]
+fn while_dispatchers_from_before_routing_serve_producers_are_sent_to_those_alone() {
+    let (intent, mut snapshot) = (fixtures::intent(), fixtures::settled());
+    let listed = |snapshot: &FleetSnapshot| {
+        let endpoints = &decided(&intent, snapshot).regions[0].endpoints;
+        endpoints.iter().map(|endpoint| endpoint.listed).collect::<Vec<_>>()
+    };
+    let shards = &mut snapshot.regions.get_mut("eu-west").unwrap().shards;
+    shards.get_mut(&1).unwrap().report = fixtures::routed(1, 1, 0);
+    assert_eq!(listed(&snapshot), [true, false]);
+    let shards = &mut snapshot.regions.get_mut("eu-west").unwrap().shards;
+    shards.get_mut(&0).unwrap().pod.as_mut().unwrap().ready = false;
+    assert_eq!(listed(&snapshot), [false, true], "one that is being replaced takes nothing");
+}

@@ -52,6 +52,9 @@ pub(crate) enum ReportError {
     /// The fleet is not what the status was made from any more.
     #[error("writing the status: the fleet was changed meanwhile")]
     Outdated,
+    /// It dropped a part of it.
+    #[error("writing the status: the API server does not keep status.regions[].routing; apply the CRD of this release")]
+    NotKept,
     /// It did not answer.
     #[error("writing the status: no answer from the API server within {TIMEOUT:?}")]
     TimedOut,
@@ -86,6 +89,9 @@ pub(crate) async fn report(
     }
     // The status first: an event about what then fails to be written would be told again with the next try.
     let written = write_status(&voice.client, dispatcher, &new).await?;
+    if !routing::is_kept(&new, written.status.as_ref()) {
+        return Err(ReportError::NotKept);
+    }
     for event in events::events(dispatcher, &old, &new) {
         publish(voice, &event, &dispatcher.object_ref(&())).await;
     }
@@ -116,18 +122,7 @@ async fn write_status(
 ) -> Result<EventDispatcher, ReportError> {
     let name = dispatcher.name_any();
     let api: Api<EventDispatcher> = Api::namespaced(client.clone(), &dispatcher.namespace().unwrap_or_default());
-    let body = serde_json::json!({
-        "apiVersion": EventDispatcher::api_version(&()),
-        "kind": EventDispatcher::kind(&()),
-        // The uid makes this fail, rather than speak of another object, if the name was given away. The version makes it
-        // fail if another operator wrote a status meanwhile: no two ever give out one epoch.
-        "metadata": {
-            "name": name,
-            "uid": dispatcher.metadata.uid,
-            "resourceVersion": dispatcher.metadata.resource_version,
-        },
-        "status": status,
-    });
+    let body = body(dispatcher, status);
     let params = PatchParams::apply(names::STATUS_MANAGER).force();
     match tokio::time::timeout(TIMEOUT, api.patch_status(&name, &params, &Patch::Apply(&body))).await {
         Ok(Ok(written)) => Ok(written),
@@ -135,4 +130,16 @@ async fn write_status(
         Ok(Err(error)) => Err(ReportError::Status(error)),
         Err(_) => Err(ReportError::TimedOut),
     }
+}
+
+fn body(dispatcher: &EventDispatcher, status: &EventDispatcherStatus) -> serde_json::Value {
+    let metadata = &dispatcher.metadata;
+    serde_json::json!({
+        "apiVersion": EventDispatcher::api_version(&()),
+        "kind": EventDispatcher::kind(&()),
+        // The uid makes this fail, rather than speak of another object, if the name was given away. The version makes it
+        // fail if another operator wrote a status meanwhile: no two ever give out one epoch.
+        "metadata": { "name": metadata.name, "uid": metadata.uid, "resourceVersion": metadata.resource_version },
+        "status": status,
+    })
 }

@@ -5,7 +5,7 @@ use kube::runtime::events::{Event, EventType};
 use super::conditions::Draft;
 use super::events::event;
 use super::status::whole;
-use crate::api::{PeerStatus, RegionStatus, RoutingStatus};
+use crate::api::{EventDispatcherStatus, PeerStatus, RegionStatus, RoutingStatus};
 use crate::fleet::{FleetPlan, RoutingPlan, round_to_two_digits};
 
 pub(super) const ORDERING_AT_RISK: &str = "OrderingAtRisk";
@@ -27,6 +27,13 @@ pub(super) fn state(plan: &RoutingPlan) -> RoutingStatus {
         at_risk: slots(plan.at_risk),
         volumes_lost: whole(routing.volumes_lost),
     }
+}
+
+/// Whether the API server has the tables that it was given: under a CRD from before them it drops them, and what is not
+/// remembered must not be given out.
+pub(super) fn is_kept(sent: &EventDispatcherStatus, kept: Option<&EventDispatcherStatus>) -> bool {
+    let kept = |name: &str| kept?.regions.iter().find(|region| region.name == name)?.routing.as_ref();
+    sent.regions.iter().all(|region| region.routing.as_ref() == kept(&region.name))
 }
 
 /// The condition of a fleet of which some region has a table.

@@ -399,3 +399,11 @@ fn only_the_last_twenty_decisions_are_kept_and_they_fit() {
     let size = serde_json::to_string(&status.decisions).unwrap().len();
     assert!(size <= 8 << 10, "{size} bytes");
 }
+
+#[test]
+fn a_status_is_written_only_over_the_one_that_it_was_made_from() {
+    let mut dispatcher = fixtures::dispatcher();
+    dispatcher.metadata.resource_version = Some("41".to_owned());
+    let body = body(&dispatcher, &EventDispatcherStatus::default());
+    assert_eq!((&body["metadata"]["resourceVersion"], &body["metadata"]["uid"]), (&"41".into(), &"0d0c5f1e".into()));
+}

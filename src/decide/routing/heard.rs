@@ -35,6 +35,6 @@ fn of(ordinal: u32, shard: &ShardSnapshot) -> Option<Heard<'_>> {
 }
 
 /// Whether a shard reports, and takes no part in routing: its dispatcher is from before that.
-pub(super) fn is_old(shard: &ShardSnapshot) -> bool {
+pub(in crate::decide) fn is_old(shard: &ShardSnapshot) -> bool {
     shard.pod.is_some() && shard.report.value().is_some_and(|report| report.shard.routing.is_none())
 }

@@ -29,7 +29,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::fleet::{Behind, RegionSnapshot, Routing, RoutingPlan, ShardSnapshot, Volume, names};
-use heard::{Heard, heard, is_old};
+pub(super) use heard::is_old;
+use heard::{Heard, heard};
 
 /// For how long shards that start are waited for, to give slots to all of them by one table.
 const TOGETHER: Duration = Duration::from_secs(3);
@@ -39,6 +40,12 @@ pub(super) const LOST: Duration = Duration::from_mins(1);
 /// By how much an epoch grows when there are tables that are not remembered: more than were made of which no shard that
 /// is heard knows.
 const LEAP: u64 = 64;
+
+/// While a shard goes by an old table, it is given the new one again and again; and while one that is there has none, it
+/// is only waited for others so long.
+const RECHECK_WHILE_BEHIND: Duration = Duration::from_secs(1);
+/// While slots wait, somebody may turn out to be lost.
+const RECHECK_WHILE_CLAIMING: Duration = Duration::from_secs(2);
 
 /// What there is to know of a region.
 #[derive(Clone, Copy)]
@@ -66,6 +73,8 @@ pub(super) struct Decided {
     pub(super) plan: Option<RoutingPlan>,
     /// Since when shards of the table have not been heard.
     pub(super) silences: BTreeMap<u32, Timestamp>,
+    /// When to look again; `None` if there is nothing to wait for.
+    pub(super) recheck_after: Option<Duration>,
 }
 
 /// Whether shards of a region that has a table go by it. They do not when all that report are from before routing.
@@ -76,10 +85,20 @@ pub(super) fn applies(seen: &RegionSnapshot) -> bool {
 /// Decides.
 pub(super) fn desired_routing(situation: &Situation<'_>) -> Decided {
     let look = Look { situation: *situation, heard: heard(situation.seen) };
-    let Some(routing) = look.routing() else { return Decided::default() };
+    let Some(routing) = look.routing() else {
+        let waits = !look.heard.is_empty() && situation.target.is_some();
+        return Decided { recheck_after: waits.then_some(RECHECK_WHILE_BEHIND), ..Decided::default() };
+    };
     let silent = routing.peers.keys().filter(|ordinal| !look.heard.contains_key(ordinal));
     let silences = silent.map(|&ordinal| (ordinal, look.silent_since(ordinal).unwrap_or(situation.now))).collect();
-    Decided { plan: Some(look.plan(routing)), silences }
+    let plan = look.plan(routing);
+    let is_outside = |ordinal: &u32| Some(*ordinal) < situation.target && !plan.routing.peers.contains_key(ordinal);
+    let recheck_after = match () {
+        () if !plan.behind.is_empty() || look.heard.keys().any(is_outside) => Some(RECHECK_WHILE_BEHIND),
+        () if plan.claiming > 0 => Some(RECHECK_WHILE_CLAIMING),
+        () => None,
+    };
+    Decided { plan: Some(plan), silences, recheck_after }
 }
 
 /// One look at a region.

@@ -1,5 +1,7 @@
 //! Each change of a table, and what makes it.
 
+mod life;
+
 use std::collections::BTreeSet;
 
 use signalbox_contract::RoutingReport;
@@ -72,7 +74,14 @@ impl World {
 
     /// Looks, and remembers.
     fn look(&mut self) -> Option<RoutingPlan> {
-        let decided = desired_routing(&Situation {
+        let decided = self.decide();
+        self.silences = decided.silences;
+        self.remembered = decided.plan.as_ref().map(|plan| plan.routing.clone());
+        decided.plan
+    }
+
+    fn decide(&self) -> Decided {
+        desired_routing(&Situation {
             fleet: "orders",
             region: "eu-west",
             target: self.target,
@@ -81,10 +90,7 @@ impl World {
             remembered: self.remembered.as_ref(),
             silences: Some(&self.silences),
             now: self.now,
-        });
-        self.silences = decided.silences;
-        self.remembered = decided.plan.as_ref().map(|plan| plan.routing.clone());
-        decided.plan
+        })
     }
 
     /// The table that comes of it.
@@ -358,4 +364,23 @@ fn a_shard_beyond_those_wanted_that_holds_events_hands_them_over() {
     world.report(2, |_, report| report.backlog_events = 5);
     let table = world.table();
     assert_eq!((table.shards, ordinals(&table)), (2, vec![0, 1, 2]));
+}
+
+#[test]
+fn while_somebody_waits_the_region_is_looked_at_again_soon_and_else_not() {
+    let mut world = World::new(2);
+    world.seen.shards.get_mut(&1).unwrap().report = Observation::NotYet;
+    let soon = Some(Duration::from_secs(1));
+    assert_eq!(world.decide().recheck_after, soon, "one waits for the first table");
+    world.start(1, 0);
+    world.look();
+    assert_eq!(world.decide().recheck_after, soon, "the table has to be given out");
+    world.push();
+    assert_eq!(world.decide().recheck_after, None);
+    world.says(0, |says| says.claiming = 1);
+    assert_eq!(world.decide().recheck_after, Some(Duration::from_secs(2)));
+    world.says(0, |says| says.claiming = 0);
+    world.target = Some(4);
+    world.start(3, 60_000);
+    assert_eq!(world.decide().recheck_after, soon, "one waits for the shard before it");
 }

@@ -3,6 +3,7 @@
 use kube::runtime::events::EventType;
 use signalbox_contract::RoutingReport;
 
+use super::super::routing::is_kept;
 use super::*;
 
 /// A settled fleet whose shards in eu-west have the table of this epoch.
@@ -134,4 +135,34 @@ fn a_shard_that_goes_says_how_much_it_has_to_hand_over() {
     assert_eq!((region.reason, region.replicas), (RegionReason::Draining, 3));
     assert_eq!(region.message, "2 of 3 shards stay; Pod orders-eu-west-2 waits for 7 events to be handed over");
     assert_eq!((region.routing.as_ref().unwrap().routing.epoch, plan.recheck_after), (2, Duration::from_secs(1)));
+}
+
+#[test]
+fn the_largest_status_with_tables_fits_into_12_kilobytes() {
+    let mut situation = routed(0);
+    for ordinal in 0..2 {
+        says(&mut situation, ordinal, |says| says.log = u64::MAX - u64::from(ordinal));
+    }
+    let seen = situation.snapshot.regions["eu-west"].clone();
+    let region = situation.intent.regions[0].clone();
+    situation.intent.regions.clear();
+    situation.snapshot.regions.clear();
+    for number in 0..32 {
+        let name = format!("region-{number:02}");
+        situation.snapshot.regions.insert(name.clone(), seen.clone());
+        situation.intent.regions.push(crate::fleet::RegionIntent { name, ..region.clone() });
+    }
+    let size = serde_json::to_string(&status_of(&situation)).unwrap().len();
+    assert!(size <= 12 << 10, "{size} bytes");
+}
+
+#[test]
+fn a_table_that_the_api_server_drops_is_noticed() {
+    let sent = status_of(&routed(0));
+    assert!(is_kept(&sent, Some(&sent)));
+    let mut pruned = sent.clone();
+    pruned.regions[0].routing = None;
+    assert!(!is_kept(&sent, Some(&pruned)) && !is_kept(&sent, None));
+    let without = status_of(&settled());
+    assert!(is_kept(&without, Some(&without)));
 }
