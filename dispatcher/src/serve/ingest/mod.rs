@@ -18,6 +18,8 @@
 
 mod answer;
 mod body;
+#[cfg(test)]
+pub(super) mod fixtures;
 mod held;
 mod owner;
 mod passing;
