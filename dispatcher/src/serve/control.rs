@@ -14,13 +14,13 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::serve::ListenerExt as _;
+use axum::{Extension, Router};
 use hyper_util::service::TowerToHyperService;
 use signalbox_contract::ControlConfig;
 use tokio::net::TcpListener;
@@ -79,9 +79,9 @@ impl Ports {
         let control = control.map(|Control { listener, tls }| {
             let for_operator = for_operator(admin);
             let for_shards = peers::router(door.clone()).fallback(async || not_for(FOR_SHARDS_ONLY));
-            Server::start_for(listener, Some(tls), move |who| {
+            Server::start_for(listener, Some(tls), move |who, from| {
                 let router = if who == Some(OPERATOR) { &for_operator } else { &for_shards };
-                TowerToHyperService::new(router.clone())
+                TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(from))))
             })
         });
         Self { admin: plain, _control: control }

@@ -97,6 +97,12 @@ impl FakeRouter {
         Arc::new(router)
     }
 
+    /// Takes a table.
+    pub(in crate::serve) fn adopt(&self, table: RoutingTable) {
+        *self.table.lock().unwrap() = Arc::new(table);
+        self.version.send_modify(|version| *version += 1);
+    }
+
     /// From now on these keys go these ways; others are held.
     pub(in crate::serve) fn change(&self, ways: &[(&str, Way)]) {
         *self.ways.lock().unwrap() = ways.iter().map(|(key, way)| (key_hash(key), *way)).collect();

@@ -16,6 +16,7 @@ mod inbound;
 mod links;
 mod queue;
 mod sender;
+mod whereabouts;
 mod wire;
 
 pub(super) use inbound::{Door, Inbound, router};

@@ -5,20 +5,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Extension;
+use axum::extract::ConnectInfo;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use hyper_util::service::TowerToHyperService;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
-use signalbox_contract::{ControlConfig, Peer};
+use signalbox_contract::{ControlConfig, Peer, RoutingTable};
 use tempfile::TempDir;
 
 use super::Links;
 use crate::claims::{Batch, Message};
-use crate::serve::claiming::{Handed, Outbox as _, Parcel, Way};
+use crate::serve::claiming::{Handed, Outbox as _, Parcel, Router, Way};
 use crate::serve::ingest::fixtures::{EPOCH, FakeOwners, FakeRouter, Fixture, config, event, table};
 use crate::serve::ingest::{HandOver as _, Outcome};
 use crate::serve::log::{Origin, SinkSet};
-use crate::serve::peers::{Door, Inbound, router};
+use crate::serve::peers::{Door, router};
 use crate::server::{Peers, Server, Tls, bind};
 
 const SHARD: &str = "shard.orders.shop.signalbox";
@@ -83,6 +85,7 @@ impl Keys {
 
 /// A shard that is there.
 struct There {
+    links: Links,
     server: Server,
     peer: Peer,
     router: Arc<FakeRouter>,
@@ -92,6 +95,10 @@ struct There {
 impl There {
     /// Shard 1, which takes what has the key `a`.
     async fn start(keys: &Keys, listen: &str) -> Self {
+        Self::start_as(1, keys, listen, Links::new(&config(), &keys.config(), 1).unwrap()).await
+    }
+
+    async fn start_as(ordinal: u32, keys: &Keys, listen: &str, links: Links) -> Self {
         let listen: SocketAddr = listen.parse().unwrap();
         let listener = loop {
             // The port may still be that of the one before.
@@ -100,22 +107,22 @@ impl There {
                 Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
         };
-        let peer = Peer { ordinal: 1, address: listener.local_addr().unwrap().to_string(), log: 0 };
+        let peer = Peer { ordinal, address: listener.local_addr().unwrap().to_string(), log: 0 };
         let ways = FakeRouter::new(&[("a", Way::Here), ("b", Way::Redirect)]);
-        let mut config = config();
-        config.backlog_limit_events = Some(2_000);
+        let mut limited = config();
+        limited.backlog_limit_events = Some(2_000);
         let owners = FakeOwners::new(|_, _| panic!("it is not passed on again"));
-        let fixture = Fixture::new(config, ways.clone(), owners);
+        let fixture = Fixture::new(limited, ways.clone(), owners);
         let door = Arc::new(Door::default());
-        let _ = door.set(Inbound::new("orders", "eu", 1, ways.clone(), fixture.store.clone()));
+        let _ = door.set(links.inbound(ways.clone(), fixture.store.clone()));
         let peers = Peers { authorities: keys.path("ca.crt"), names: vec!["operator".to_owned(), SHARD.to_owned()] };
         let tls = Tls::load(&keys.path("tls.crt"), &keys.path("tls.key"), Some(peers)).unwrap();
         let routes = router(door);
-        let server = Server::start_for(listener, Some(tls), move |who| {
+        let server = Server::start_for(listener, Some(tls), move |who, from| {
             assert_eq!(who, Some(1));
-            TowerToHyperService::new(routes.clone())
+            TowerToHyperService::new(routes.clone().layer(Extension(ConnectInfo(from))))
         });
-        Self { server, peer, router: ways, fixture }
+        Self { links, server, peer, router: ways, fixture }
     }
 }
 
@@ -235,6 +242,36 @@ async fn a_shard_that_ends_its_connections_now_and_then_loses_nothing_of_what_is
         let (_, next) = tokio::join!(passing, restarts);
         there = next;
     }
+}
+
+#[tokio::test]
+async fn a_shard_that_says_hello_is_reached_where_it_was_heard_from_whatever_its_name_resolves_to() {
+    let keys = Keys::new(SHARD);
+    let there = There::start(&keys, "127.0.0.1:0").await;
+    let links = links(&keys);
+    let port = there.peer.address.rsplit_once(':').unwrap().1;
+    let stale = Peer { ordinal: 1, address: format!("nowhere.invalid:{port}"), log: 0 };
+    let why = sentence(links.hand_over(&stale, EPOCH, records(0, "a")).await);
+    assert!(why.contains("nowhere.invalid"), "{why}");
+    // Shard 1 has a table in which this one is, and says hello to it.
+    let here = There::start_as(0, &keys, "127.0.0.1:0", links.clone()).await;
+    let mut table = table(EPOCH);
+    table.peers = vec![here.peer.clone(), there.peer.clone()];
+    there.router.adopt(table.clone());
+    let router: Arc<dyn Router> = there.router.clone();
+    there.links.follow(&router);
+    insist(&links, &stale, 1).await;
+    assert_eq!(there.fixture.stored(), ["1"]);
+    // Another shard has that address now: then the name is the better guess.
+    links.0.whereabouts.note(2, "127.0.0.1".parse().unwrap());
+    let other = Peer { ordinal: 2, ..stale };
+    let until = Instant::now() + LONG;
+    while !sentence(links.hand_over(&other, EPOCH, records(2, "a")).await).contains("nowhere.invalid") {
+        assert!(Instant::now() < until);
+    }
+    // A later table that it is in no more: nobody is told hello.
+    there.links.greet(&RoutingTable { epoch: EPOCH + 2, peers: vec![there.peer.clone()], ..table });
+    assert!(there.links.0.links.lock().unwrap().values().all(|link| link.queue().is_empty()));
 }
 
 #[tokio::test]
