@@ -55,7 +55,7 @@ const ALLOWED_IN_DISPATCHER: &[(&str, &[&str])] = &[
     ("random", &[]),
     ("output", &[]),
     ("server", &["random"]),
-    ("serve", &["event", "server", "random", "output", "slots"]),
+    ("serve", &["event", "server", "random", "output", "slots", "claims"]),
     ("sink", &["event", "server", "random", "output"]),
     ("load", &["random", "output"]),
     ("dead_letters_command", &["output"]),

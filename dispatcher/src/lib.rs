@@ -13,7 +13,7 @@
 //! | [`claims`] | how slots change hands, one shard's part; pure | `slots` |
 //! | `server` | the accept loop: connections and their limits | `random` |
 //! | `random`, `output` | random numbers; lines on stdout and the addresses file | nothing |
-//! | [`serve`] | one shard | `event`, `server`, `random`, `output`, `slots` |
+//! | [`serve`] | one shard | `event`, `server`, `random`, `output`, `slots`, `claims` |
 //! | [`sink`] | a receiver that counts, and fails when told to | `event`, `server`, `random`, `output` |
 //! | [`load`] | a generator that keeps its schedule, and measures | `random`, `output` |
 //! | [`dead_letters_command`] | lists, replays and deletes the dead letters of a shard | `output` |

@@ -47,8 +47,9 @@
 //!   own matter: it never falls along a log's positions, so a mark at each change will do.
 //! - What [`Durable`] says is written whole and replaces what was there.
 //! - The calls to [`Claims::step`] follow one another, and effects are carried out in order.
-//! - Events without a key are of no slot. Any shard accepts them; a shard that leaves hands them over with the records
-//!   of a slot of its choice.
+//! - Events without a key are of no slot. Any shard that owns slots accepts them; a shard that leaves hands them over
+//!   with the records of a slot of its choice. Whoever gets them stores them, whatever [`Effect::Store`] says of that
+//!   slot: its giver may have been done with it long ago.
 //!
 //! # When shards are lost
 //!
@@ -58,6 +59,7 @@
 //! with fewer shards takes them away. A shard whose volume was lost comes back with another log; a table that names its
 //! old one is not taken, so that an old table cannot make it accept what others accept by now.
 
+mod admit;
 mod claim;
 mod give;
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub struct Claims {
     /// The write that is under way.
     writing: Option<Durable>,
     /// Events admitted and not yet on disk, by the epoch that they were admitted under.
-    appending: BTreeMap<Epoch, u32>,
+    pub(super) appending: BTreeMap<Epoch, u32>,
     /// Batches that are being stored, and the slots that they have records of.
     pub(super) storing: BTreeMap<(Epoch, Ordinal, Batch), Slots>,
     /// Whether the attempts for slots that are not delivered have ended.
@@ -92,17 +92,19 @@ impl Claims {
             Input::Table(table) => self.adopt(&table),
             Input::Message(from, message) => self.hear(from, message),
             Input::Accept { request, slot, routed } => {
-                let answer = self.answer(slot, routed);
-                if let Answer::Admit(epoch) = answer {
-                    *self.appending.entry(epoch).or_default() += 1;
-                }
+                let answer = self.admit(slot, routed);
                 self.out.push(Effect::Answer(request, answer));
             }
-            Input::Appended(epoch) => self.appended(epoch),
+            Input::Appended(epoch) => {
+                self.appended(epoch);
+            }
             Input::Written => self.written(),
             Input::Stopped(epoch) => self.stopped |= epoch == self.now.epoch(),
             Input::Gathered { to, epoch, slots, emptied } => self.gathered(to, epoch, slots, &emptied),
             Input::Synced => self.synced(),
+            Input::NotStored { from, epoch, batch } => {
+                self.storing.remove(&(epoch, from, batch));
+            }
             Input::Stored { from, epoch, batch, added } => self.stored(from, epoch, batch, &added),
             Input::Settled(slot) => {
                 if self.gates.get(&slot) == Some(&Source::Inherited) {
@@ -150,6 +152,27 @@ impl Claims {
     /// The epoch of the present table; 0: none yet.
     pub fn epoch(&self) -> Epoch {
         self.now.epoch()
+    }
+
+    /// The present table.
+    pub fn table(&self) -> Option<&Arc<RoutingTable>> {
+        self.now.table.as_ref()
+    }
+
+    /// The epoch of the table that is on disk; 0: none yet.
+    pub fn safe_epoch(&self) -> Epoch {
+        self.safe.epoch()
+    }
+
+    /// How many slots the present table gives to this shard that it does not deliver yet.
+    pub fn claiming(&self) -> usize {
+        self.slots_of(self.me).iter().filter(|slot| !self.gates.contains_key(slot)).count()
+    }
+
+    /// How many slots the present table gives to this shard that it does not accept yet.
+    pub fn closed(&self) -> usize {
+        let slots = self.slots_of(self.me);
+        slots.iter().filter(|&&slot| !matches!(self.answer(slot, None), Answer::Admit(_))).count()
     }
 
     /// The other shards of the present table.
@@ -251,7 +274,7 @@ impl Claims {
     }
 
     /// Everything that follows from what is known now.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.seal();
         self.open();
         self.give();
@@ -295,14 +318,5 @@ impl Claims {
     pub(super) fn gate(&mut self, slot: Slot, source: Source) {
         self.gates.insert(slot, source);
         self.out.push(Effect::Deliver(slot, source));
-    }
-
-    fn appended(&mut self, epoch: Epoch) {
-        if let Some(count) = self.appending.get_mut(&epoch) {
-            *count -= 1;
-            if *count == 0 {
-                self.appending.remove(&epoch);
-            }
-        }
     }
 }

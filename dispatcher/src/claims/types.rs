@@ -156,6 +156,16 @@ pub enum Input {
         /// Slots of which it had records that were not there before.
         added: Slots,
     },
+    /// The records of [`Effect::Store`] cannot be stored now: there is no room, or this shard has not their sinks yet.
+    /// Nothing of them was. They will be sent again.
+    NotStored {
+        /// Who gave them.
+        from: Ordinal,
+        /// The epoch of the effect.
+        epoch: Epoch,
+        /// Which batch.
+        batch: Batch,
+    },
     /// The inherited log has nothing unsettled of this slot.
     Settled(Slot),
     /// Time has passed: say again what may have been lost.
@@ -189,7 +199,8 @@ pub enum Effect {
     /// Make all settlements so far durable; then [`Input::Synced`]. Never a second before the first is done.
     Sync,
     /// Put those records of the batch that are of these slots into the inherited log, durably, unless they are there;
-    /// then [`Input::Stored`].
+    /// then [`Input::Stored`],
+    /// or [`Input::NotStored`].
     Store {
         /// Who gave them.
         from: Ordinal,

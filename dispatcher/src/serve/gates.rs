@@ -86,16 +86,19 @@ impl Hold {
         (Self { gates, done }, ends)
     }
 
-    /// Closes slots, and waits until no attempt of theirs is under way at any sink.
-    pub(super) async fn close(&self, slots: &SlotSet) {
+    /// Closes slots, at once. What it returns waits until no attempt of theirs is under way at any sink.
+    pub(super) fn close(&self, slots: &SlotSet) -> impl Future<Output = ()> + Send + use<> {
         let mut version = 0;
         self.gates.send_modify(|gates| {
             gates.close(slots);
             version = gates.version;
         });
-        for done in &self.done {
-            // A task that has ended has nothing under way.
-            let _ = done.clone().wait_for(|&done| done >= version).await;
+        let all = self.done.clone();
+        async move {
+            for mut done in all {
+                // A task that has ended has nothing under way.
+                let _ = done.wait_for(|&done| done >= version).await;
+            }
         }
     }
 

@@ -24,7 +24,6 @@ pub(super) struct SlotSet([u64; WORDS]);
 
 impl SlotSet {
     /// Every bucket.
-    #[cfg(test)]
     pub(super) fn all() -> Self {
         (0..BUCKETS).collect()
     }
@@ -54,6 +53,11 @@ impl SlotSet {
     /// Those of this set that are not in the other.
     pub(super) fn without(self, other: &Self) -> Self {
         self.zip(other, |a, b| a & !b)
+    }
+
+    /// Those of this set that are in the other.
+    pub(super) fn common(self, other: &Self) -> Self {
+        self.zip(other, |a, b| a & b)
     }
 
     /// All of them, in order.
@@ -92,6 +96,7 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63, 64, 1023, KEYLESS]);
         let other: SlotSet = [64, 7].into_iter().collect();
         assert_eq!(set.without(&other).iter().collect::<Vec<_>>(), [0, 63, 1023, KEYLESS]);
+        assert_eq!(set.common(&other).iter().collect::<Vec<_>>(), [64]);
         assert_eq!(set.union(&other).iter().count(), 6);
         assert!(SlotSet::default().is_empty() && !set.is_empty());
         assert_eq!(SlotSet::all().iter().count(), BUCKETS);

@@ -8,7 +8,6 @@
 //! What is handed over is known by where it was accepted (its origin), so every step may be repeated.
 //! A slot that a shard gets back while its own log has older events of it hands these over to itself. May import `log`,
 //! `writer`, `gates`, `slots`, and the crate's `event`.
-#![allow(dead_code, reason = "nothing claims yet: the protocol will drive this")]
 
 use std::sync::Arc;
 
@@ -39,12 +38,15 @@ impl Transfers {
         (Self { log, writer, sinks, hold }, gates)
     }
 
-    /// Begins no more attempts for these slots. When this returns, none is under way, and what came of those that were
-    /// is in the log.
-    pub(super) async fn close(&self, slots: &SlotSet) -> Result<(), NotStored> {
-        self.hold.close(slots).await;
-        // Behind the settlements that are queued.
-        self.writer.run(Vec::new(), || Ok(())).await
+    /// Begins no more attempts for these slots, from now on. When what it returns is done, none is under way, and what
+    /// came of those that were is in the log.
+    pub(super) fn close(&self, slots: &SlotSet) -> impl Future<Output = Result<(), NotStored>> + Send + use<> {
+        let (quiet, writer) = (self.hold.close(slots), self.writer.clone());
+        async move {
+            quiet.await;
+            // Behind the settlements that are queued.
+            writer.run(Vec::new(), || Ok(())).await
+        }
     }
 
     /// Stores what was handed over, durably, unless it is there. Returns the slots of what was not. `Full`: nothing was
@@ -60,14 +62,22 @@ impl Transfers {
         Ok(added)
     }
 
-    /// Delivers these slots: what was inherited in the order of acceptance, then what the own log has. To be called when
-    /// nothing more is expected of what others hold, and again after a restart for those that are still to be delivered.
-    pub(super) async fn open(&self, slots: &SlotSet) -> Result<(), NotStored> {
+    /// Puts what was inherited of these slots in order, before [`Transfers::open`]. To be called when nothing more is
+    /// expected of what others hold, and again after a restart for those that are still to be delivered.
+    pub(super) async fn order(&self, slots: &SlotSet) -> Result<(), NotStored> {
         let log = self.log.clone();
         let closed = self.hold.closed_of(slots);
-        self.writer.run(Vec::new(), move || log.order(&closed)).await?;
+        self.writer.run(Vec::new(), move || log.order(&closed)).await
+    }
+
+    /// Delivers these slots: what was inherited in the order of acceptance, then what the own log has.
+    pub(super) fn open(&self, slots: &SlotSet) {
         self.hold.open(slots, self.log.inherited_end());
-        Ok(())
+    }
+
+    /// The names of the sinks.
+    pub(super) fn sinks(&self) -> &[String] {
+        &self.sinks
     }
 
     /// What is here of these slots, from `from` on: see [`PairLog::gifts`]. They have to be closed. Reads from disk.
@@ -75,10 +85,11 @@ impl Transfers {
         &self,
         slots: &SlotSet,
         from: Position,
+        own_until: Position,
         most_bytes: usize,
         epoch: impl Fn(usize, Position) -> Option<u64>,
     ) -> Result<Gifts, LogError> {
-        let mut found = self.log.gifts(slots, from, most_bytes, epoch)?;
+        let mut found = self.log.gifts(slots, from, own_until, most_bytes, epoch)?;
         for gift in found.gifts.iter_mut().filter(|gift| gift.identity == 0) {
             // What makes no sense is handed over all the same: it becomes a dead letter where it is delivered.
             gift.identity = event::decode(gift.record.clone()).map_or(0, |event| event::identity(&event));

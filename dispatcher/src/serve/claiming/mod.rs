@@ -8,8 +8,21 @@
 //! May import `log`, `transfers`, `gates`, `slots`, `writer`, and the crate's `claims` and `slots`.
 #![allow(dead_code, unused_imports, reason = "nothing drives it yet")]
 
+mod driver;
+mod durable;
+mod giving;
+mod handle;
+mod jobs;
+mod marks;
+mod opening;
 mod parcel;
 mod router;
+#[cfg(test)]
+mod simulation;
+mod start;
+mod storing;
 
+pub(super) use handle::Claiming;
 pub(super) use parcel::{Handed, Outbox, Parcel};
 pub(super) use router::{Admission, Router, Routes, Way};
+pub(super) use start::{BATCH_BYTES, Start, StartError, Started, TICK};

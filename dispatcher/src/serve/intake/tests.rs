@@ -216,7 +216,7 @@ impl World {
         while let Some(at) = from {
             let (accepted, now) = (&self.accepted, 2 * self.tenures[slot]);
             let epoch = |_, at: Position| Some(accepted[usize::try_from(at).unwrap()]).filter(|&epoch| epoch < now);
-            let part = self.log.gifts(&slots(&[slot]), at, 4, epoch).unwrap();
+            let part = self.log.gifts(&slots(&[slot]), at, u64::MAX, 4, epoch).unwrap();
             let bequests: Vec<Bequest> = part
                 .gifts
                 .iter()

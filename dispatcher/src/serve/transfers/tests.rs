@@ -12,7 +12,7 @@ use crate::serve::flow::Flow;
 use crate::serve::gates::Gate;
 use crate::serve::intake::Intake;
 use crate::serve::log::pair::{Bequest, PairLog};
-use crate::serve::log::{NewRecord, ShardLog, SinkSet};
+use crate::serve::log::{NewRecord, Position, ShardLog, SinkSet};
 use crate::serve::metrics::Metrics;
 use crate::serve::slots::SlotSet;
 use crate::serve::writer::Writer;
@@ -72,7 +72,7 @@ async fn a_claim_takes_over_what_the_giver_still_held_and_a_repeat_changes_nothi
     giver.writer.settle(1, settled).unwrap();
     let claimed = slots(&[1]);
     giver.transfers.close(&claimed).await.unwrap();
-    let gifts = giver.transfers.gifts(&claimed, PairLog::FIRST, 1 << 20, |_, _| Some(1)).unwrap().gifts;
+    let gifts = giver.transfers.gifts(&claimed, PairLog::FIRST, Position::MAX, 1 << 20, |_, _| Some(1)).unwrap().gifts;
     assert_eq!(gifts.iter().map(|gift| gift.entry.position).collect::<Vec<_>>(), [1, 4, 7]);
 
     // Its sinks are in another order.
@@ -93,7 +93,8 @@ async fn a_claim_takes_over_what_the_giver_still_held_and_a_repeat_changes_nothi
     giver.transfers.moved(gifts.iter().map(|gift| gift.entry).collect()).await.unwrap();
     assert_eq!((giver.log.stats().unwrap().events, heir.log.stats().unwrap().events), (6, 3));
     assert_eq!(heir.log.stats().unwrap().sinks, [2, 3], "what b had is not for it");
-    heir.transfers.open(&claimed).await.unwrap();
+    heir.transfers.order(&claimed).await.unwrap();
+    heir.transfers.open(&claimed);
     assert_eq!(heir.transfers.inherited().unwrap(), claimed);
 
     // A producer that had no answer sends it again, to its new owner.
@@ -136,7 +137,7 @@ async fn closing_waits_for_what_is_in_flight() {
     shard.writer.settle(0, leaving.entry).unwrap();
     look(&mut gate, &mut intake, &mut flow);
     closing.await.unwrap();
-    let gifts = shard.transfers.gifts(&closed, PairLog::FIRST, 1 << 20, |_, _| Some(1)).unwrap().gifts;
+    let gifts = shard.transfers.gifts(&closed, PairLog::FIRST, Position::MAX, 1 << 20, |_, _| Some(1)).unwrap().gifts;
     let positions: Vec<_> = gifts.iter().map(|gift| gift.entry.position).collect();
     assert_eq!(positions, [4, 7], "what was delivered is in the log");
     assert!(std::iter::from_fn(|| flow.next(now)).all(|sent| sent.entry.key != Some(1)));

@@ -36,11 +36,11 @@ pub(in crate::serve) struct Gifts {
 
 impl PairLog {
     /// Where to begin.
-    #[allow(dead_code, reason = "nothing claims yet: the protocol will begin here")]
     pub(in crate::serve) const FIRST: Position = INHERITED;
 
     /// Events of these slots that some sink has not settled, from `from` on: records of up to `most_bytes`, but at least
-    /// one event, if there is any. Of the own log only those that `epoch` tells an epoch for, by slot and position: the
+    /// one event, if there is any. Of the own log only those below `own_until`, and
+    /// only those that `epoch` tells an epoch for, by slot and position: the
     /// one that they were accepted under. Reads the index, and the records that it returns.
     ///
     /// No attempt to deliver one of them may be under way: see `Hold::close`.
@@ -48,6 +48,7 @@ impl PairLog {
         &self,
         slots: &SlotSet,
         from: Position,
+        own_until: Position,
         most_bytes: usize,
         epoch: impl Fn(usize, Position) -> Option<u64>,
     ) -> Result<Gifts, LogError> {
@@ -63,7 +64,7 @@ impl PairLog {
                 let (part, to) = held(&*inherited.log, self.sinks, next & !INHERITED, READ_BATCH)?;
                 (part, if to >= inherited.log.end() { 0 } else { to | INHERITED })
             } else {
-                if next >= self.own.end() {
+                if next >= self.own.end().min(own_until) {
                     return Ok(Gifts { gifts, next: None });
                 }
                 held(&*self.own, self.sinks, next, READ_BATCH)?

@@ -126,6 +126,15 @@ impl PairLog {
         self.sync()
     }
 
+    /// Everything of the own log below this is settled.
+    pub(in crate::serve) fn lowest(&self) -> Result<Position, LogError> {
+        let first = |sink| {
+            let found = self.own.unsettled(sink, 0, 1)?;
+            Ok(found.entries.first().map_or(found.next, |entry| entry.position))
+        };
+        (0..self.sinks).map(first).try_fold(self.own.end(), |lowest, first| Ok(lowest.min(first?)))
+    }
+
     /// The position that the next inherited event will get. Nothing if nothing ever was inherited.
     pub(in crate::serve) fn inherited_end(&self) -> Option<Position> {
         self.inherited.get().map(|inherited| inherited.log.end() | INHERITED)

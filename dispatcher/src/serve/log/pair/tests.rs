@@ -334,7 +334,7 @@ fn what_is_held_is_given_in_order_in_bounded_batches_and_settled_when_it_has_mov
     let mut all = Vec::new();
     let mut from = Some(PairLog::FIRST);
     while let Some(at) = from {
-        let part = log.gifts(&slots, at, 20, |_, position| Some(7 + position / 20)).unwrap();
+        let part = log.gifts(&slots, at, Position::MAX, 20, |_, position| Some(7 + position / 20)).unwrap();
         assert!(part.gifts.iter().map(|gift| gift.record.len()).sum::<usize>() <= 20);
         assert!(!part.gifts.is_empty() || part.next.is_none());
         all.extend(part.gifts);
@@ -350,7 +350,8 @@ fn what_is_held_is_given_in_order_in_bounded_batches_and_settled_when_it_has_mov
     let five = all.iter().find(|gift| gift.entry.position == 5).unwrap();
     assert_eq!((five.waiting, five.record.as_ref()), (SinkSet::default().with(0), b"own/5".as_slice()));
     // What was accepted under the present tenure stays.
-    let leftovers = log.gifts(&slots, 0, 1 << 20, |slot, at| (slot == 1 && at < 6).then_some(7)).unwrap();
+    let leftovers =
+        log.gifts(&slots, 0, Position::MAX, 1 << 20, |slot, at| (slot == 1 && at < 6).then_some(7)).unwrap();
     assert_eq!(leftovers.gifts.iter().map(|gift| gift.entry.position).collect::<Vec<_>>(), [1, 5]);
 
     let entries: Vec<_> = all.iter().map(|gift| gift.entry).collect();
@@ -359,7 +360,7 @@ fn what_is_held_is_given_in_order_in_bounded_batches_and_settled_when_it_has_mov
     drop(log);
     let disks = disks.cut(Cut::Nothing, || 1);
     let log = disks.open(&names());
-    assert!(log.gifts(&slots, PairLog::FIRST, 1 << 20, |_, _| Some(1)).unwrap().gifts.is_empty());
+    assert!(log.gifts(&slots, PairLog::FIRST, Position::MAX, 1 << 20, |_, _| Some(1)).unwrap().gifts.is_empty());
     assert_eq!(log.stats().unwrap().events, 20 + 4);
     assert_eq!(log.inherited_slots().unwrap(), [0, 3].into_iter().collect());
 }
