@@ -35,7 +35,6 @@ pub(in crate::serve) struct Routing {
 
 impl Routing {
     /// Events go where `router` says, through `links`.
-    #[allow(dead_code, reason = "nothing drives it yet")]
     pub(in crate::serve) fn new(router: Arc<dyn Router>, links: Arc<dyn HandOver>) -> Self {
         Self { router, links, held: Held::default() }
     }

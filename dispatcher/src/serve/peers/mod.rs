@@ -9,7 +9,6 @@
 //!
 //! Both sides show a certificate of the fleet that is made out to its shards. May import `claiming`, `ingest`, `log`,
 //! `metrics`, and the crate's `claims`, `server` and `slots`.
-#![allow(dead_code, unused_imports, reason = "nothing drives it yet")]
 
 mod connect;
 mod inbound;
