@@ -21,6 +21,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use axum::serve::ListenerExt as _;
+use axum::{Extension, Router};
 use hyper_util::service::TowerToHyperService;
 use signalbox_contract::ControlConfig;
 use tokio::net::TcpListener;

@@ -102,6 +102,8 @@ pub struct ServeOptions {
     pub admin_listen: SocketAddr,
     /// Where the log is.
     pub data_dir: PathBuf,
+    /// The shard's number in its region. With a control port in the configuration it takes part in routing.
+    pub ordinal: Option<u32>,
     /// Where to write down the addresses once they are bound.
     pub addresses: Option<PathBuf>,
     /// The number of this shard in its region: it takes part in the routing of its region, if it has a control port.
@@ -151,6 +153,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         (None, _) => None,
     };
     let admin = Arc::new(admin::Admin {
+        routed: links.is_some(),
+        claiming: OnceLock::new(),
         metrics: metrics.clone(),
         reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
         phase: phases.clone(),
@@ -417,6 +421,24 @@ impl Shard {
     async fn drained(&self) {
         while self.log.stats().is_ok_and(|stats| stats.events > 0) {
             tokio::time::sleep(LOOK_TIME).await;
+        }
+    }
+}
+
+impl Claims {
+    fn routing(&self) -> Option<Routing> {
+        match self {
+            Self::None(_) => None,
+            Self::Driven { claiming, links, .. } => Some(Routing::new(claiming.clone(), Arc::new(links.clone()))),
+        }
+    }
+
+    /// Lets the other shards in, and says hello to them.
+    fn open(&self, store: &Arc<Store>) {
+        if let Self::Driven { claiming, links, door } = self {
+            let router: Arc<dyn Router> = claiming.clone();
+            links.follow(&router);
+            let _ = door.set(links.inbound(router, store.clone()));
         }
     }
 }
