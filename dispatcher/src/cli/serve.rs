@@ -34,10 +34,6 @@ pub(crate) struct Serve {
     /// Where the log is kept. One process at a time.
     #[arg(long, value_name = "DIR", default_value = "./signalbox-data")]
     data_dir: PathBuf,
-    /// The number of this shard in its region. With a control port in the file, it takes part in routing: it waits for
-    /// the region's routing table, and passes events on to the shard that owns their key.
-    #[arg(long, value_name = "N", env = "SIGNALBOX_ORDINAL", requires = "config")]
-    ordinal: Option<u32>,
     /// Write {"listen": ..., "admin": ...} here once both are bound: for callers that ask for port 0.
     #[arg(long, value_name = "FILE")]
     addresses: Option<PathBuf>,

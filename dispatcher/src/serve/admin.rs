@@ -14,7 +14,6 @@ use signalbox_contract::{
 };
 use tokio::sync::watch::Receiver;
 
-use super::claiming::{Claiming, Router as _};
 use super::clock;
 use super::dead_letters::{self, Desk};
 use super::log::{LogError, ShardLog};
@@ -144,16 +143,5 @@ async fn report(State(admin): State<Arc<Admin>>, Query(how): Query<HowToReport>)
         Ok(Some(answer)) => answer,
         Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
-    }
-}
-
-async fn routing(State(admin): State<Arc<Admin>>, Json(table): Json<RoutingTable>) -> Response {
-    if !admin.routed {
-        return (StatusCode::CONFLICT, "this shard takes part in no routing\n").into_response();
-    }
-    match admin.claiming.get().map(|claiming| claiming.push(table)) {
-        None => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
-        Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
-        Some(Err(sentence)) => (StatusCode::CONFLICT, format!("{sentence}\n")).into_response(),
     }
 }

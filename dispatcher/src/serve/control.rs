@@ -14,7 +14,6 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
@@ -80,9 +79,9 @@ impl Ports {
         let control = control.map(|Control { listener, tls }| {
             let for_operator = for_operator(admin);
             let for_shards = peers::router(door.clone()).fallback(async || not_for(FOR_SHARDS_ONLY));
-            Server::start_for(listener, Some(tls), move |who| {
+            Server::start_for(listener, Some(tls), move |who, from| {
                 let router = if who == Some(OPERATOR) { &for_operator } else { &for_shards };
-                TowerToHyperService::new(router.clone())
+                TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(from))))
             })
         });
         Self { admin: plain, _control: control }

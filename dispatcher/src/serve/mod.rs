@@ -62,7 +62,7 @@ use tokio::task::JoinSet;
 use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
-use claiming::{Claiming, Start, Started};
+use claiming::{Claiming, Router, Start, Started};
 use client::Client;
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
@@ -72,7 +72,7 @@ use ingest::{Ingest, Routing, Store};
 use log::{PairLog, ShardLog};
 use membership::Membership;
 use metrics::Metrics;
-use peers::{Door, Inbound, Links};
+use peers::{Door, Links};
 use report::{Health, Reporter};
 use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, Phase, Signals};
 use slots::SlotSet;
@@ -102,8 +102,6 @@ pub struct ServeOptions {
     pub admin_listen: SocketAddr,
     /// Where the log is.
     pub data_dir: PathBuf,
-    /// The shard's number in its region. With a control port in the configuration it takes part in routing.
-    pub ordinal: Option<u32>,
     /// Where to write down the addresses once they are bound.
     pub addresses: Option<PathBuf>,
     /// The number of this shard in its region: it takes part in the routing of its region, if it has a control port.
@@ -153,8 +151,6 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         (None, _) => None,
     };
     let admin = Arc::new(admin::Admin {
-        routed: links.is_some(),
-        claiming: OnceLock::new(),
         metrics: metrics.clone(),
         reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
         phase: phases.clone(),
@@ -219,7 +215,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         };
         let Started { claiming, gates, driver } = start.start()?;
         membership.joined(claiming.clone());
-        let routed = Routed { ordinal, membership, router: claiming, links: Arc::new(links), door };
+        let routed = Routed { membership, router: claiming, links: Arc::new(links), door };
         (Slots::Routed(routed), gates, Some(driver))
     } else {
         let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
@@ -264,7 +260,6 @@ enum Slots {
 
 /// What a shard of a region has besides.
 struct Routed {
-    ordinal: u32,
     membership: Arc<Membership>,
     router: Arc<Claiming>,
     links: Arc<Links>,
@@ -323,10 +318,10 @@ impl Shard {
             routing,
         ));
         if let Slots::Routed(routed) = &self.slots {
-            let (fleet, region) = (&self.config.fleet, &self.config.region);
-            let inbound = Inbound::new(fleet, region, routed.ordinal, routed.router.clone(), store.clone());
+            let router: Arc<dyn Router> = routed.router.clone();
+            routed.links.follow(&router);
             // Set once, here.
-            let _ = routed.door.set(inbound);
+            let _ = routed.door.set(routed.links.inbound(router, store.clone()));
         }
         let largest = self.config.max_event_bytes;
         let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
@@ -421,24 +416,6 @@ impl Shard {
     async fn drained(&self) {
         while self.log.stats().is_ok_and(|stats| stats.events > 0) {
             tokio::time::sleep(LOOK_TIME).await;
-        }
-    }
-}
-
-impl Claims {
-    fn routing(&self) -> Option<Routing> {
-        match self {
-            Self::None(_) => None,
-            Self::Driven { claiming, links, .. } => Some(Routing::new(claiming.clone(), Arc::new(links.clone()))),
-        }
-    }
-
-    /// Lets the other shards in, and says hello to them.
-    fn open(&self, store: &Arc<Store>) {
-        if let Self::Driven { claiming, links, door } = self {
-            let router: Arc<dyn Router> = claiming.clone();
-            links.follow(&router);
-            let _ = door.set(links.inbound(router, store.clone()));
         }
     }
 }

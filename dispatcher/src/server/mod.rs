@@ -110,14 +110,14 @@ impl Server {
         S::Future: Send + 'static,
         B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
     {
-        Self::start_for(listener, tls, move |_| service())
+        Self::start_for(listener, tls, move |_, _| service())
     }
 
-    /// The same, with a service for each kind of peer: it is asked for with the place, among the names that are expected,
-    /// of the first that the peer's certificate is made out to. Nothing where everybody may connect.
+    /// The same, with a service for each peer: it is asked for with the place, among the names that are expected, of the
+    /// first that the peer's certificate is made out to, and with where the peer is. No place where everybody may connect.
     pub(crate) fn start_for<F, S, B>(listener: TcpListener, tls: Option<Tls>, service: F) -> Self
     where
-        F: Fn(Option<usize>) -> S + Send + Sync + 'static,
+        F: Fn(Option<usize>, SocketAddr) -> S + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Error: Into<Box<dyn Error + Send + Sync>> + 'static,
         S::Future: Send + 'static,
@@ -142,7 +142,7 @@ impl Server {
                 loop {
                     let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
                     match listener.accept().await {
-                        Ok((stream, _)) => {
+                        Ok((stream, peer)) => {
                             let (service, stopped, alive) = (service.clone(), stopped.clone(), connection.clone());
                             let tls = tls.clone();
                             let _ = stream.set_nodelay(true);
@@ -151,10 +151,10 @@ impl Server {
                             }
                             tokio::spawn(async move {
                                 match tls {
-                                    None => connect(stream, service(None), connection_age(), stopped).await,
+                                    None => connect(stream, service(None, peer), connection_age(), stopped).await,
                                     Some(tls) => {
                                         if let Some(stream) = tls.accept(stream).await {
-                                            let service = service(tls.peer(&stream));
+                                            let service = service(tls.peer(&stream), peer);
                                             connect(stream, service, connection_age(), stopped).await;
                                         }
                                     }

@@ -24,4 +24,4 @@ mod storing;
 pub(super) use handle::Claiming;
 pub(super) use parcel::{Handed, Outbox, Parcel};
 pub(super) use router::{Admission, Router, Routes, Way};
-pub(super) use start::{BATCH_BYTES, Start, StartError, Started, TICK};
+pub(super) use start::{BATCH_BYTES, Start, Started, TICK};

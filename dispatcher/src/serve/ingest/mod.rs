@@ -18,6 +18,8 @@
 
 mod answer;
 mod body;
+#[cfg(test)]
+pub(super) mod fixtures;
 mod held;
 mod owner;
 mod passing;
@@ -42,9 +44,7 @@ use body::Receiver;
 pub(super) use owner::{HandOver, Outcome};
 pub(super) use passing::Passed;
 pub(super) use room::reached;
-#[allow(unused_imports, reason = "nothing drives it yet")]
-pub(super) use store::Routing;
-pub(super) use store::Store;
+pub(super) use store::{Routing, Store};
 
 /// What `POST /` works with. One for all connections.
 pub(super) struct Ingest {

@@ -67,15 +67,20 @@ impl Store {
         let mut left = events.to_vec();
         let mut waits = Waits::new(self);
         let mut routes = routes;
+        let mut unreached = None;
         loop {
             let seen = routes.seen;
             let round = self.round(routing, &left, routes, until).await?;
             left = round.left;
+            // What the time was too short for says less than what came before.
+            if unreached.is_none() || Instant::now() < until {
+                unreached = round.unreached;
+            }
             if left.is_empty() {
                 return Ok(());
             }
             if !waits.wait(routing, seen, until).await? {
-                return Err(too_long(routing, &left, round.unreached));
+                return Err(too_long(routing, &left, unreached));
             }
             routes = routing.router.route(&keys(&left), None);
         }

@@ -2,13 +2,15 @@
 //! change and so do certificates. Both sides show one, and the other's has to be made out to the shards of the fleet.
 //! May import the crate's `server`.
 
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::select_ok;
 use http_body_util::Full;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -25,6 +27,9 @@ use crate::server::set_up_for_long;
 
 /// How long a connection may take to be there, look-up and handshakes included.
 pub(super) const CONNECT_TIME: Duration = Duration::from_secs(1);
+
+/// How much earlier than the name an address is tried that the shard was heard from.
+const HEAD_START: Duration = Duration::from_millis(100);
 
 /// With requests under way, a shard that is silent for so long is asked whether it is still there.
 const PING_TIME: Duration = Duration::from_secs(1);
@@ -63,16 +68,29 @@ impl Connector {
         })
     }
 
-    /// Connects to a host and port. The error says why not, for whoever waits for that shard.
-    pub(super) async fn connect(&self, address: &str) -> Result<Sender, String> {
-        match tokio::time::timeout(CONNECT_TIME, self.connected(address)).await {
+    /// Connects to a host and port, or to the same port where that shard was heard from: to what is there first. The
+    /// error says why not, for whoever waits for that shard.
+    pub(super) async fn connect(&self, host: &str, heard_from: Option<IpAddr>) -> Result<Sender, String> {
+        let by_name = async {
+            if heard_from.is_some() {
+                tokio::time::sleep(HEAD_START).await;
+            }
+            self.connected(self.look_up(host).await?).await
+        };
+        let mut ways = vec![by_name.boxed()];
+        let port = host.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        if let Some(known) = heard_from.zip(port) {
+            ways.push(self.connected(vec![known.into()]).boxed());
+        }
+        let either = select_ok(ways).map(|first| first.map(|(sender, _)| sender));
+        match tokio::time::timeout(CONNECT_TIME, either).await {
             Ok(connected) => connected.map_err(|e| format!("{e:#}")),
             Err(_) => Err(format!("no connection within {} s", CONNECT_TIME.as_secs())),
         }
     }
 
-    async fn connected(&self, address: &str) -> anyhow::Result<Sender> {
-        let stream = connect_tcp(&self.look_up(address).await?).await?;
+    async fn connected(&self, addresses: Vec<SocketAddr>) -> anyhow::Result<Sender> {
+        let stream = connect_tcp(&addresses).await?;
         set_up_for_long(&stream);
         let tls = TlsConnector::from(Arc::new(self.keys().await?));
         let stream = tls.connect(self.name.clone(), stream).await.context("no handshake")?;

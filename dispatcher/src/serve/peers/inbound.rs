@@ -11,12 +11,13 @@
 //! A shard that is stopping says so of each part, as something that does not concern the producer. May import `claiming`
 //! and `ingest`.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router as Routes;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -27,6 +28,7 @@ use hyper::body::Body as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
+use super::whereabouts::Whereabouts;
 use super::wire::{self, Address, Answers, PartAnswer, Unread};
 use super::{EVENTS_PATH, MESSAGES_PATH};
 use crate::claims::Ordinal;
@@ -56,20 +58,21 @@ pub(in crate::serve) struct Inbound {
     ordinal: Ordinal,
     router: Arc<dyn Router>,
     store: Arc<Store>,
+    whereabouts: Arc<Whereabouts>,
     memory: Semaphore,
 }
 
 impl Inbound {
-    /// For the shard of this number.
-    pub(in crate::serve) fn new(
-        fleet: &str,
-        region: &str,
-        ordinal: Ordinal,
+    /// For the shard that `address` is from.
+    pub(super) fn new(
+        address: (&str, &str, Ordinal),
         router: Arc<dyn Router>,
         store: Arc<Store>,
+        whereabouts: Arc<Whereabouts>,
     ) -> Self {
+        let (fleet, region, ordinal) = address;
         let memory = Semaphore::new(ALL_BYTES / UNIT_BYTES);
-        Self { fleet: fleet.to_owned(), region: region.to_owned(), ordinal, router, store, memory }
+        Self { fleet: fleet.to_owned(), region: region.to_owned(), ordinal, router, store, whereabouts, memory }
     }
 
     /// Reads a body, when there is memory for it.
@@ -89,10 +92,11 @@ impl Inbound {
         timeout_at(until, read).await.unwrap_or_else(|_| Err(busy()))
     }
 
-    /// Whether this shard is meant.
-    fn check(&self, address: &Address) -> Result<(), Refused> {
-        let Address { fleet, region, to, .. } = address;
+    /// Whether this shard is meant. Then it is known where the other is.
+    fn check(&self, address: &Address, at: SocketAddr) -> Result<(), Refused> {
+        let Address { fleet, region, from, to } = address;
         if (fleet, region, *to) == (&self.fleet, &self.region, self.ordinal) {
+            self.whereabouts.note(*from, at.ip().to_canonical());
             return Ok(());
         }
         let here = format!("shard {} of fleet {} in region {}", self.ordinal, self.fleet, self.region);
@@ -100,19 +104,21 @@ impl Inbound {
         Err(Refused(StatusCode::MISDIRECTED_REQUEST, sentence))
     }
 
-    async fn hear(&self, body: Body) -> Result<Response, Refused> {
+    async fn hear(&self, body: Body, at: SocketAddr) -> Result<Response, Refused> {
         let (body, _permit) = self.receive(body, Instant::now() + TIME).await?;
         let (address, parcel) = wire::parcel(body)?;
-        self.check(&address)?;
-        self.router.heard(address.from, parcel);
+        self.check(&address, at)?;
+        if let Some(parcel) = parcel {
+            self.router.heard(address.from, parcel);
+        }
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
-    async fn take(&self, body: Body) -> Result<Response, Refused> {
+    async fn take(&self, body: Body, at: SocketAddr) -> Result<Response, Refused> {
         let until = Instant::now() + TIME;
         let (body, _permit) = self.receive(body, until).await?;
         let (address, wire::Batch { epoch, parts }) = wire::batch(body)?;
-        self.check(&address)?;
+        self.check(&address, at)?;
         let passed = join_all(parts.into_iter().map(|part| self.store(part, epoch, until))).await;
         let mut answers = Answers { table: None, parts: Vec::with_capacity(passed.len()) };
         for passed in passed {
@@ -152,16 +158,22 @@ impl From<Unread> for Refused {
     }
 }
 
-/// The routes for shards.
+/// The routes for shards. Each connection brings along where it is from, as [`ConnectInfo`].
 pub(in crate::serve) fn router(door: Arc<Door>) -> Routes {
-    let messages = async |State(door): State<Arc<Door>>, request: Request| match door.get() {
-        Some(inbound) => answered(inbound.hear(request.into_body()).await),
-        None => closed(),
-    };
-    let events = async |State(door): State<Arc<Door>>, request: Request| match door.get() {
-        Some(inbound) => answered(inbound.take(request.into_body()).await),
-        None => closed(),
-    };
+    let messages =
+        async |State(door): State<Arc<Door>>, ConnectInfo(at): ConnectInfo<SocketAddr>, request: Request| match door
+            .get()
+        {
+            Some(inbound) => answered(inbound.hear(request.into_body(), at).await),
+            None => closed(),
+        };
+    let events =
+        async |State(door): State<Arc<Door>>, ConnectInfo(at): ConnectInfo<SocketAddr>, request: Request| match door
+            .get()
+        {
+            Some(inbound) => answered(inbound.take(request.into_body(), at).await),
+            None => closed(),
+        };
     Routes::new().route(MESSAGES_PATH, post(messages)).route(EVENTS_PATH, post(events)).with_state(door)
 }
 

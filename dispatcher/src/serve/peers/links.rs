@@ -1,7 +1,8 @@
 //! The links to the other shards: one per shard and address, made when something is to be sent, gone when unused.
 //!
-//! Tables say who is where. A link that no table leads to any more is not used any more, and so it ends. May import
-//! `claiming` and `ingest`.
+//! Tables say who is where. A link that no table leads to any more is not used any more, and so it ends. Every shard of a
+//! new table is told hello, so that it knows where this one is before its name server does. May import `claiming` and
+//! `ingest`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,17 +11,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use signalbox_contract::{ControlConfig, Peer, ShardConfig};
+use signalbox_contract::{ControlConfig, Peer, RoutingTable, ShardConfig};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::connect::Connector;
+use super::inbound::Inbound;
 use super::queue::{Part, Queue};
 use super::sender::{self, Ends, Link};
+use super::whereabouts::Whereabouts;
 use super::wire::Address;
 use crate::claims::{Epoch, Ordinal};
-use crate::serve::claiming::{Outbox, Parcel};
-use crate::serve::ingest::{HandOver, Outcome};
+use crate::serve::claiming::{Outbox, Parcel, Router};
+use crate::serve::ingest::{HandOver, Outcome, Store};
 
 /// How long a link is kept that nobody uses.
 const IDLE_TIME: Duration = Duration::from_secs(30);
@@ -34,6 +37,7 @@ struct Inner {
     region: String,
     ordinal: Ordinal,
     connector: Arc<Connector>,
+    whereabouts: Arc<Whereabouts>,
     idle: Duration,
     links: Mutex<HashMap<(Ordinal, String), Arc<Link>>>,
     runtime: Handle,
@@ -60,10 +64,51 @@ impl Links {
             region: config.region.clone(),
             ordinal,
             connector: Arc::new(Connector::new(control)?),
+            whereabouts: Arc::default(),
             idle,
             links: Mutex::default(),
             runtime: Handle::current(),
         })))
+    }
+
+    /// What other shards speak to, of this one.
+    pub(in crate::serve) fn inbound(&self, router: Arc<dyn Router>, store: Arc<Store>) -> Inbound {
+        let inner = &self.0;
+        Inbound::new((&inner.fleet, &inner.region, inner.ordinal), router, store, inner.whereabouts.clone())
+    }
+
+    /// Follows the tables of `router` until it is gone: says hello to all shards of each.
+    pub(in crate::serve) fn follow(&self, router: &Arc<dyn Router>) {
+        let (links, router) = (self.clone(), Arc::downgrade(router));
+        self.0.runtime.spawn(async move {
+            let mut greeted = None;
+            while let Some(known) = router.upgrade() {
+                let seen = known.route(&[], None).seen;
+                let table = known.table();
+                if let Some(table) = table.filter(|table| greeted != Some(table.epoch)) {
+                    greeted = Some(table.epoch);
+                    links.greet(&table);
+                }
+                let changed = known.changed(seen);
+                drop(known);
+                changed.await;
+            }
+        });
+    }
+
+    /// Says hello to the shards of this table, and to no others.
+    fn greet(&self, table: &RoutingTable) {
+        let others = || table.peers.iter().filter(|peer| peer.ordinal != self.0.ordinal);
+        {
+            let links = self.0.links.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_in_it = |ordinal, address: &str| others().any(|p| p.ordinal == ordinal && p.address == address);
+            for ((ordinal, address), link) in links.iter() {
+                if !is_in_it(*ordinal, address) {
+                    link.queue().greet(false);
+                }
+            }
+        }
+        others().for_each(|peer| self.queue(peer, |queue| queue.greet(true)));
     }
 
     /// Puts something into the queue of the link to `to`, which is there from now on.
@@ -82,6 +127,7 @@ impl Links {
         let (fleet, region) = (inner.fleet.clone(), inner.region.clone());
         let ends = Ends {
             connector: inner.connector.clone(),
+            whereabouts: inner.whereabouts.clone(),
             address: Address { fleet, region, from: inner.ordinal, to: to.ordinal },
             host: to.address.clone(),
             idle: inner.idle,

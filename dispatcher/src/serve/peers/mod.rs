@@ -15,9 +15,10 @@ mod inbound;
 mod links;
 mod queue;
 mod sender;
+mod whereabouts;
 mod wire;
 
-pub(super) use inbound::{Door, Inbound, router};
+pub(super) use inbound::{Door, router};
 pub(super) use links::Links;
 
 /// Where shards send the messages of the protocol: `POST`.

@@ -44,6 +44,8 @@ impl Part {
 /// What is sent in one request.
 #[derive(Debug)]
 pub(super) enum Job {
+    /// Says where this shard is.
+    Hello,
     Words(Parcel),
     Transfer(Parcel),
     Batch(Vec<Part>),
@@ -60,7 +62,7 @@ impl Job {
     /// Of which kind it is, for [`Flying`].
     pub(super) fn kind(&self) -> usize {
         match self {
-            Self::Words(_) => 0,
+            Self::Hello | Self::Words(_) => 0,
             Self::Transfer(_) => 1,
             Self::Batch(_) => 2,
         }
@@ -85,6 +87,8 @@ impl Flying {
 /// What waits.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
+    /// Whether the shard is to be told where this one is. Stays until it was, whatever fails.
+    hello: bool,
     words: VecDeque<Parcel>,
     /// The newest of those that have not been sent: an older one says less.
     transfer: Option<Parcel>,
@@ -105,6 +109,11 @@ impl Queue {
         }
     }
 
+    /// The shard is to be told where this one is, or need not be.
+    pub(super) fn greet(&mut self, greet: bool) {
+        self.hello = greet;
+    }
+
     /// Events wait to be passed on, if there is room.
     pub(super) fn pass(&mut self, part: Part) {
         let bytes = part.bytes();
@@ -118,11 +127,14 @@ impl Queue {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.words.is_empty() && self.transfer.is_none() && self.parts.is_empty()
+        !self.hello && self.words.is_empty() && self.transfer.is_none() && self.parts.is_empty()
     }
 
     /// What is to be sent next, with these under way.
     pub(super) fn next(&mut self, flying: &Flying) -> Option<Job> {
+        if flying.has_room(0) && std::mem::take(&mut self.hello) {
+            return Some(Job::Hello);
+        }
         if flying.has_room(0)
             && let Some(words) = self.words.pop_front()
         {
@@ -139,6 +151,7 @@ impl Queue {
     /// What could not be sent is the next to be sent again.
     pub(super) fn put_back(&mut self, job: Job) {
         match job {
+            Job::Hello => self.hello = true,
             Job::Words(words) => self.words.push_front(words),
             Job::Transfer(transfer) => self.transfer = self.transfer.take().or(Some(transfer)),
             Job::Batch(parts) => {
@@ -280,7 +293,9 @@ mod tests {
         let (part, mut waiting) = part(1, 1);
         queue.pass(part);
         queue.say(words(1));
+        queue.greet(true);
         queue.fail("connection refused");
+        assert!(matches!(queue.next(&Flying::default()), Some(Job::Hello)), "it is still to be told");
         assert!(queue.is_empty());
         assert!(matches!(waiting.try_recv().unwrap(), Outcome::Unreachable(why) if why == "connection refused"));
     }

@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 
 use super::connect::{Connector, Sender};
 use super::queue::{Flying, Job, Part, Queue};
+use super::whereabouts::Whereabouts;
 use super::wire::{self, Address, PartAnswer};
 use super::{EVENTS_PATH, MESSAGES_PATH};
 use crate::serve::ingest::Outcome;
@@ -57,11 +58,23 @@ impl Link {
 /// Who a link is between, and how it is made.
 pub(super) struct Ends {
     pub(super) connector: Arc<Connector>,
+    pub(super) whereabouts: Arc<Whereabouts>,
     pub(super) address: Address,
     /// Host and port.
     pub(super) host: String,
     /// How long a link is kept that nobody uses.
     pub(super) idle: Duration,
+}
+
+impl Ends {
+    async fn connect(&self) -> Result<Sender, String> {
+        let (shard, heard_from) = (self.address.to, self.whereabouts.of(self.address.to));
+        let connected = self.connector.connect(&self.host, heard_from).await;
+        if let (Err(_), Some(address)) = (&connected, heard_from) {
+            self.whereabouts.forget(shard, address);
+        }
+        connected
+    }
 }
 
 /// Sends what is in the queue of `link`, until it is unused and `may_end` agrees.
@@ -77,7 +90,7 @@ pub(super) async fn run(link: Arc<Link>, ends: Arc<Ends>, may_end: impl Fn() -> 
             let (ends, pause) = (ends.clone(), attempts.pause());
             connecting = Some(Box::pin(async move {
                 tokio::time::sleep(pause).await;
-                ends.connector.connect(&ends.host).await
+                ends.connect().await
             }));
         }
         if let Some(sender) = &sender {
@@ -176,6 +189,7 @@ struct Carried {
 async fn carry(sender: Sender, ends: Arc<Ends>, job: Job) -> Carried {
     let kind = job.kind();
     let (path, body) = match &job {
+        Job::Hello => (MESSAGES_PATH, wire::of_hello(&ends.address)),
         Job::Words(parcel) | Job::Transfer(parcel) => (MESSAGES_PATH, wire::of_parcel(&ends.address, parcel)),
         Job::Batch(parts) => {
             let epoch = parts.first().map_or(0, |part| part.epoch);
@@ -186,6 +200,9 @@ async fn carry(sender: Sender, ends: Arc<Ends>, job: Job) -> Carried {
     let answered = tokio::time::timeout(ANSWER_TIME, post(sender, path, body)).await;
     let answered = answered.unwrap_or_else(|_| Err(Broken::Sent(format!("no answer within {ANSWER_TIME:?}"))));
     match (answered, job) {
+        (Err(_), Job::Hello) => {
+            Carried { kind, unsent: Some(Job::Hello), broken: Some("the connection broke".to_owned()) }
+        }
         (Err(Broken::Unsent), job) => {
             Carried { kind, unsent: Some(job), broken: Some("the connection was closed".to_owned()) }
         }
@@ -196,15 +213,28 @@ async fn carry(sender: Sender, ends: Arc<Ends>, job: Job) -> Carried {
             Carried { kind, unsent: None, broken: Some(sentence) }
         }
         (Ok((status, answer)), job) => {
-            match job {
-                Job::Batch(parts) => tell(parts, status, &answer),
-                _ if status.is_success() => {}
-                _ => {
-                    let reason = String::from_utf8_lossy(&answer);
-                    tracing::debug!(shard = ends.address.to, %status, %reason, "a message was not taken");
-                }
+            let said = || format!("answered {}: {}", status.as_u16(), String::from_utf8_lossy(&answer).trim_end());
+            let misdirected = status == StatusCode::MISDIRECTED_REQUEST;
+            if misdirected && let Some(address) = ends.whereabouts.of(ends.address.to) {
+                // Another shard has that address now.
+                ends.whereabouts.forget(ends.address.to, address);
             }
-            Carried { kind, unsent: None, broken: None }
+            let (unsent, broken) = match job {
+                Job::Hello if !status.is_success() => (Some(Job::Hello), true),
+                Job::Batch(parts) if status == StatusCode::OK => {
+                    tell(parts, &answer);
+                    (None, false)
+                }
+                Job::Batch(parts) => {
+                    all_unreachable(parts, &said());
+                    (None, misdirected)
+                }
+                _ => (None, misdirected),
+            };
+            if !status.is_success() {
+                tracing::debug!(shard = ends.address.to, reason = said(), "the shard did not take it");
+            }
+            Carried { kind, unsent, broken: broken.then(said) }
         }
     }
 }
@@ -233,12 +263,7 @@ async fn post(mut sender: Sender, path: &str, body: Bytes) -> Result<(StatusCode
 }
 
 /// Tells those who wait what the other side has answered.
-fn tell(parts: Vec<Part>, status: StatusCode, answer: &[u8]) {
-    if status != StatusCode::OK {
-        let sentence = String::from_utf8_lossy(answer);
-        all_unreachable(parts, &format!("answered {}: {}", status.as_u16(), sentence.trim_end()));
-        return;
-    }
+fn tell(parts: Vec<Part>, answer: &[u8]) {
     let answers = match wire::answers(answer) {
         Ok(answers) if answers.parts.len() == parts.len() => answers,
         Ok(_) => return all_unreachable(parts, "answered something else"),

@@ -3,6 +3,7 @@
 //! ```text
 //! body      version u8 = 1, length u32, head (JSON), records
 //! message   head: from whom to whom, the message, the names of sinks; a record per event that is handed over
+//! hello     the same without a message
 //! events    head: from whom to whom, the epoch, events of each part; a record per event
 //! answer    JSON: the newer table if one is needed, and what became of each part
 //! record    of a message: origin, time, key, sinks, identity, then as of events: length u32, bytes    little endian
@@ -62,23 +63,30 @@ pub(super) struct Answers {
     pub(super) parts: Vec<PartAnswer>,
 }
 
+/// The body of a hello.
+pub(super) fn of_hello(address: &Address) -> Bytes {
+    begin(&head::Said { address: address.clone(), message: None, sinks: Vec::new() }).freeze()
+}
+
 /// The body of a message.
 pub(super) fn of_parcel(address: &Address, parcel: &Parcel) -> Bytes {
-    let head = head::Said { address: address.clone(), message: (&parcel.message).into(), sinks: parcel.sinks.clone() };
+    let head =
+        head::Said { address: address.clone(), message: Some((&parcel.message).into()), sinks: parcel.sinks.clone() };
     let mut out = begin(&head);
     parcel.events.iter().for_each(|event| records::put_handed(&mut out, event));
     out.freeze()
 }
 
-/// What [`of_parcel`] has written.
-pub(super) fn parcel(body: Bytes) -> Result<(Address, Parcel), Unread> {
+/// What [`of_parcel`] has written, or [`of_hello`].
+pub(super) fn parcel(body: Bytes) -> Result<(Address, Option<Parcel>), Unread> {
     let (head, mut rest) = split::<head::Said>(body)?;
-    let message = head.message.read()?;
+    let Some(message) = head.message else { return Ok((head.address, None)) };
+    let message = message.read()?;
     let mut events = Vec::new();
     while !rest.is_empty() {
         events.push(records::take_handed(&mut rest).ok_or_else(|| unread("an event in it is cut off"))?);
     }
-    Ok((head.address, Parcel { message, sinks: head.sinks, events }))
+    Ok((head.address, Some(Parcel { message, sinks: head.sinks, events })))
 }
 
 /// The body of a batch of events.

@@ -29,7 +29,9 @@ pub(in crate::serve::peers) struct Address {
 pub(super) struct Said {
     #[serde(flatten)]
     pub(super) address: Address,
-    pub(super) message: Words,
+    /// Nothing: whoever speaks only says where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<Words>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) sinks: Vec<String>,
 }

@@ -7,7 +7,7 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use signalbox_contract::{Peer, RoutingTable};
 
-use super::{Address, Answers, Batch, PartAnswer, answers, batch, of_answers, of_batch, of_parcel, parcel};
+use super::{Address, Answers, Batch, PartAnswer, answers, batch, of_answers, of_batch, of_hello, of_parcel, parcel};
 use crate::claims::{self, Message, Slots};
 use crate::serve::claiming::{Handed, Parcel};
 use crate::serve::log::{Origin, SinkSet};
@@ -95,9 +95,10 @@ proptest! {
     ) {
         let said = Parcel { message, sinks, events };
         let body = of_parcel(&address, &said);
-        prop_assert_eq!(parcel(body.clone()).unwrap(), (address, said.clone()));
+        prop_assert_eq!(parcel(body.clone()).unwrap(), (address.clone(), Some(said.clone())));
         let short = parcel(body.slice(..cut.index(body.len())));
-        prop_assert!(short.map_or(true, |(_, less)| less.events.len() < said.events.len()));
+        prop_assert!(short.map_or(true, |(_, less)| less.unwrap().events.len() < said.events.len()));
+        prop_assert_eq!(parcel(of_hello(&address)).unwrap(), (address, None));
     }
 
     #[test]
