@@ -147,7 +147,7 @@ impl Reporter {
 
 /// Events that left the backlog since the log was opened: those that were there or came, and are not there now.
 fn settled((events, end): &(u64, Position), stats: &LogStats) -> u64 {
-    (events + stats.end.saturating_sub(*end)).saturating_sub(stats.events)
+    (events + stats.end).saturating_sub(end + stats.events)
 }
 
 fn micros(span: std::time::Duration) -> u64 {

@@ -30,6 +30,7 @@ pub(in crate::serve) mod tests;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -65,6 +66,9 @@ pub(in crate::serve) struct PairLog {
     id: Mutex<Option<u64>>,
     /// What was settled in the inherited log since its last sync: slots and sinks.
     unsynced: Mutex<HashSet<(usize, SinkId)>>,
+    /// Events that are not waited for any more where they were, and were not settled: they are with another shard, or
+    /// elsewhere in the inherited log. Since the logs were opened.
+    departed: AtomicU64,
 }
 
 impl PairLog {
@@ -85,8 +89,9 @@ impl PairLog {
         sinks: usize,
         directory: Arc<dyn Directory>,
     ) -> Result<Self, LogError> {
-        let (inherited, id, unsynced) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let pair = Self { own, inherited, open, sinks, directory, id, unsynced };
+        let (inherited, id, unsynced, departed) =
+            (OnceLock::new(), Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        let pair = Self { own, inherited, open, sinks, directory, id, unsynced, departed };
         if is_there {
             pair.inherited()?;
         }
@@ -112,17 +117,20 @@ impl PairLog {
     /// Puts what was inherited of these slots in order, durably: their claims are complete, and no sink reads them yet.
     /// To be called by the writer.
     pub(in crate::serve) fn order(&self, slots: &SlotSet) -> Result<(), LogError> {
-        match self.inherited.get() {
-            Some(inherited) => inherited.order(slots).map(|_| ()),
-            None => Ok(()),
-        }
+        let Some(inherited) = self.inherited.get() else { return Ok(()) };
+        let before = inherited.log.end();
+        inherited.order(slots)?;
+        self.departed.fetch_add(inherited.log.end() - before, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Settles these events at every sink, durably: they are with another shard. To be called by the writer.
     pub(in crate::serve) fn moved(&self, entries: &[Entry]) -> Result<(), LogError> {
         let sinks = 0..self.sinks;
         let all: Vec<_> = entries.iter().flat_map(|&entry| sinks.clone().map(move |sink| (sink, entry))).collect();
+        let before = self.stats()?.events;
         self.settle(&all)?;
+        self.departed.fetch_add(before.saturating_sub(self.stats()?.events), Ordering::Relaxed);
         self.sync()
     }
 
@@ -249,7 +257,7 @@ impl ShardLog for PairLog {
             oldest_accepted_at_us: oldest.into_iter().flatten().min(),
             sinks: own.sinks.iter().zip(&other.sinks).map(|(own, other)| own + other).collect(),
             lost: own.lost + other.lost,
-            end: own.end + other.end,
+            end: (own.end + other.end).saturating_sub(self.departed.load(Ordering::Relaxed)),
         })
     }
 
