@@ -62,7 +62,7 @@ pub(crate) async fn restarts_under_load(act: Act) -> Result<()> {
 fn owned_by(status: &EventDispatcherStatus, shards: u32) -> Result<()> {
     let region = &status.regions[0];
     let routing = region.routing.as_ref().context("the region has no routing table")?;
-    ensure!(routing.shards == shards && routing.claiming == 0, "{routing:?}, {}", region.message);
+    ensure!(routing.shards == i32::try_from(shards)? && routing.claiming == 0, "{routing:?}, {}", region.message);
     Ok(())
 }
 
