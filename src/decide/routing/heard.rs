@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use signalbox_contract::RoutingReport;
+use signalbox_contract::{RoutingReport, ShardReport};
 
 use crate::fleet::{Observation, RegionSnapshot, ShardSnapshot};
 
@@ -38,7 +38,9 @@ fn of(ordinal: u32, shard: &ShardSnapshot) -> Option<Heard<'_>> {
     })
 }
 
-/// Whether a shard reports, and takes no part in routing: its dispatcher is from before that.
+/// Whether a shard accepts events, and takes no part in routing: its dispatcher is from before that. One that does not
+/// accept any may not have come so far yet.
 pub(in crate::decide) fn is_old(shard: &ShardSnapshot) -> bool {
-    shard.pod.is_some() && shard.report.value().is_some_and(|report| report.shard.routing.is_none())
+    let old = |report: &ShardReport| report.accepting && report.routing.is_none();
+    shard.pod.is_some() && shard.report.value().is_some_and(|report| old(&report.shard))
 }

@@ -416,3 +416,14 @@ fn slots_do_not_begin_to_move_on_reports_that_are_old() {
     world.external = true;
     assert_eq!(world.table().shards, 2, "where somebody else decides, they are going already");
 }
+
+#[test]
+fn a_shard_that_is_still_starting_is_not_taken_for_one_from_before_routing() {
+    let mut world = World::new(2);
+    world.start(0, 60_000);
+    world.is_old(1);
+    let Observation::Reading { value, .. } = &mut world.seen.shards.get_mut(&1).unwrap().report else { panic!() };
+    value.shard.accepting = false;
+    let table = world.table();
+    assert_eq!((table.shards, table.lost.len()), (1, 0));
+}
