@@ -160,8 +160,8 @@ fn error_policy(dispatcher: Arc<EventDispatcher>, error: &Error, context: Arc<Co
     let key = key_of(&dispatcher);
     context.metrics.reconciled(error.category());
     if error.is_overtaken() {
-        // What was written shows in the watch at about now.
-        return Action::requeue(FIRST_RETRY / 4);
+        // What was written shows in the watch at about now, and that is looked at at once.
+        return Action::requeue(FIRST_RETRY);
     }
     let mut memory = context.memory();
     let failures = memory.failures.entry(key).or_default();

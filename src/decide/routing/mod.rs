@@ -8,7 +8,7 @@
 //!                             +-- a shard has another log --------------> its volume was lost
 //! ```
 //!
-//! A table is changed only when it must be: each change has every shard seal, and some of them hand over. Every change is
+//! A table is changed only when it must be, and grows and shrinks only while all that must seal are there: each change has every shard seal, and some of them hand over. Every change is
 //! made from the table that was remembered, so it counts from there; nobody is given it before it is remembered too.
 //!
 //! **Invariants:** the epoch only grows, and no epoch is given to two tables. A shard that leaves the table said that it
@@ -37,6 +37,8 @@ const TOGETHER: Duration = Duration::from_secs(3);
 /// For how long a shard must have been silent before it is taken for lost: longer than a restart, and than a node takes
 /// to come back. Another one must be waiting for it.
 pub(super) const LOST: Duration = Duration::from_mins(1);
+/// A shard whose report is older may be away.
+const FRESH: Duration = Duration::from_secs(5);
 /// By how much an epoch grows when there are tables that are not remembered: more than were made of which no shard that
 /// is heard knows.
 const LEAP: u64 = 64;
@@ -44,7 +46,7 @@ const LEAP: u64 = 64;
 /// While a shard goes by an old table, it is given the new one again and again; and while one that is there has none, it
 /// is only waited for others so long.
 const RECHECK_WHILE_BEHIND: Duration = Duration::from_secs(1);
-/// While slots wait, somebody may turn out to be lost.
+/// While slots wait, or a change does, somebody may turn out to be lost.
 const RECHECK_WHILE_CLAIMING: Duration = Duration::from_secs(2);
 
 /// What there is to know of a region.
@@ -95,7 +97,7 @@ pub(super) fn desired_routing(situation: &Situation<'_>) -> Decided {
     let is_outside = |ordinal: &u32| Some(*ordinal) < situation.target && !plan.routing.peers.contains_key(ordinal);
     let recheck_after = match () {
         () if !plan.behind.is_empty() || look.heard.keys().any(is_outside) => Some(RECHECK_WHILE_BEHIND),
-        () if plan.claiming > 0 => Some(RECHECK_WHILE_CLAIMING),
+        () if plan.claiming > 0 || look.resizes(&plan.routing) => Some(RECHECK_WHILE_CLAIMING),
         () => None,
     };
     Decided { plan: Some(plan), silences, recheck_after }
@@ -157,15 +159,34 @@ impl Look<'_> {
     /// Who owns slots. At least one shard does: where none is wanted for now, the slots stay where they are.
     fn resize(&self, next: &mut Routing) {
         let Some(target) = self.situation.target.filter(|target| *target > 0) else { return };
-        if target < next.shards && (self.situation.external || !self.is_under_way()) {
+        let steady = self.is_steady();
+        if target < next.shards && (self.situation.external || steady && !self.is_under_way()) {
             next.shards = target;
         }
         let there = |ordinal: &u32| self.heard.get(ordinal).is_some_and(|heard| !heard.terminating);
         let came = count((next.shards..target).take_while(there));
         let waited = self.heard.get(&next.shards).is_some_and(|first| first.uptime >= TOGETHER);
-        if came > 0 && (next.shards + came == target || waited) {
+        if came > 0 && steady && (next.shards + came == target || waited) {
             next.shards += came;
         }
+    }
+
+    /// Whether it is not as large as it is to be.
+    fn resizes(&self, routing: &Routing) -> bool {
+        self.situation.target.is_some_and(|target| target > 0 && target != routing.shards)
+    }
+
+    /// Whether all whose seal a change needs are there. Without one, slots that move would be nobody's until it is back; so
+    /// they stay where they are accepted. One that is silent for long is not waited for: as soon as somebody claims, it is
+    /// lost.
+    fn is_steady(&self) -> bool {
+        let Some(remembered) = self.situation.remembered else { return true };
+        let now = self.situation.now;
+        remembered.peers.keys().filter(|ordinal| !remembered.lost.contains(ordinal)).all(|ordinal| {
+            let there = |heard: &Heard<'_>| !heard.terminating && heard.at + FRESH >= now;
+            let lost = || self.silent_since(*ordinal).is_some_and(|since| since + LOST <= now);
+            self.heard.get(ordinal).is_some_and(there) || lost()
+        })
     }
 
     /// Whether an earlier change of the table is not done with.

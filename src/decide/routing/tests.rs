@@ -384,3 +384,46 @@ fn while_somebody_waits_the_region_is_looked_at_again_soon_and_else_not() {
     world.start(3, 60_000);
     assert_eq!(world.decide().recheck_after, soon, "one waits for the shard before it");
 }
+
+#[test]
+fn slots_do_not_begin_to_move_while_a_shard_that_must_seal_is_away_for_less_than_a_minute() {
+    for (target, shards) in [(4, 4), (2, 2)] {
+        let mut world = World::settled(3);
+        world.target = Some(target);
+        world.start(3, 60_000);
+        world.seen.shards.get_mut(&1).unwrap().pod.as_mut().unwrap().terminating = true;
+        assert_eq!(world.table().shards, 3, "it is being replaced");
+        world.seen.shards.get_mut(&1).unwrap().pod.as_mut().unwrap().terminating = false;
+        world.silence(1);
+        assert_eq!(world.table().shards, 3);
+        assert!(world.decide().recheck_after.is_some());
+        world.pass(60);
+        for ordinal in [0, 2, 3] {
+            let shard = world.seen.shards.get_mut(&ordinal).unwrap();
+            let Observation::Reading { taken_at, .. } = &mut shard.report else { panic!() };
+            *taken_at = world.now;
+        }
+        assert_eq!(world.table().shards, shards, "then it turns out to be lost");
+    }
+}
+
+#[test]
+fn slots_do_not_begin_to_move_on_reports_that_are_old() {
+    let mut world = World::settled(3);
+    world.target = Some(2);
+    world.pass(6);
+    assert_eq!(world.table().shards, 3);
+    world.external = true;
+    assert_eq!(world.table().shards, 2, "where somebody else decides, they are going already");
+}
+
+#[test]
+fn a_shard_that_is_still_starting_is_not_taken_for_one_from_before_routing() {
+    let mut world = World::new(2);
+    world.start(0, 60_000);
+    world.is_old(1);
+    let Observation::Reading { value, .. } = &mut world.seen.shards.get_mut(&1).unwrap().report else { panic!() };
+    value.shard.accepting = false;
+    let table = world.table();
+    assert_eq!((table.shards, table.lost.len()), (1, 0));
+}
