@@ -43,7 +43,11 @@ impl Admin {
         let stats = log.stats()?;
         let dead = self.desk.get().map(Desk::totals).unwrap_or_default();
         let mut report = self.reporter.report(&stats, &dead, *self.phase.borrow());
-        report.routing = self.membership.as_ref().and_then(|membership| membership.report());
+        if let Some(membership) = &self.membership {
+            // Without it, it would be the report of a shard that takes part in no routing.
+            let Some(routing) = membership.report() else { return Ok(None) };
+            report.routing = Some(routing);
+        }
         Ok(Some(report))
     }
 }

@@ -179,6 +179,8 @@ impl Driver {
             Effect::Reconsider => self.shared.changed(),
             Effect::Empty(epoch) => tracing::info!(epoch, "everything is with other shards: this one may go"),
             Effect::Conflict(epoch) => {
+                // So that whoever makes tables sees that a later one is asked for.
+                self.shared.machine().heard_of(epoch + 1);
                 tracing::warn!(epoch, "there are two routing tables of one epoch: waiting for a later one");
             }
             Effect::OtherLog(epoch) => {
