@@ -122,7 +122,7 @@ impl World {
     }
 
     pub(super) async fn until(&self, what: &str, holds: impl Fn() -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while !holds() {
             if Instant::now() > deadline {
                 for node in &self.nodes {
