@@ -82,7 +82,8 @@ impl Keyed {
         self.keys.path().join(name)
     }
 
-    /// What somebody with these keys is answered, who expects a shard of this name.
+    /// What somebody with these keys is answered, who expects a shard of this name. A path is got, unless a method stands
+    /// before it.
     async fn asked(&self, with: Option<&Pair>, expected: &str, path: &str) -> std::io::Result<String> {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.der().clone()).unwrap();
@@ -100,7 +101,9 @@ impl Keyed {
         let stream = TcpStream::connect(self.shard.daemon.control.as_ref().unwrap()).await?;
         let name = ServerName::try_from(expected.to_owned()).unwrap();
         let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: shard\r\n\r\n").as_bytes()).await?;
+        let (method, path) = path.split_once(' ').unwrap_or(("GET", path));
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: shard\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
         let mut answer = vec![0; 64 << 10];
         let length = stream.read(&mut answer).await?;
         answer.truncate(length);
@@ -134,7 +137,6 @@ async fn who_has_no_certificate_of_the_fleet_for_the_right_name_and_time_is_refu
         ("of another authority", pair(&authority(), OPERATOR, |_| {})),
         ("of another fleet", pair(&keyed.authority, "operator.mail.shop.signalbox", |_| {})),
         ("of another namespace", pair(&keyed.authority, "operator.orders.bank.signalbox", |_| {})),
-        ("of a shard", pair(&keyed.authority, SHARD, |_| {})),
         ("of nobody", pair(&keyed.authority, "a.b", |params| params.subject_alt_names.clear())),
         ("expired", pair(&keyed.authority, OPERATOR, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))),
         (
@@ -155,6 +157,35 @@ async fn who_has_no_certificate_of_the_fleet_for_the_right_name_and_time_is_refu
     let operator = pair(&keyed.authority, OPERATOR, |_| {});
     assert!(keyed.asked(Some(&operator), "shard.mail.shop.signalbox", "/v1/report").await.is_err(), "another's shard");
     assert!(keyed.accepts(&operator).await);
+}
+
+#[tokio::test]
+async fn a_shard_and_the_operator_are_told_apart_by_the_name_and_neither_has_what_is_the_others() {
+    let keyed = Keyed::start().await;
+    let status = async |who: &Pair, what: &str| {
+        let answer = keyed.asked(Some(who), SHARD, what).await.unwrap();
+        let sentence = answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned();
+        (answer["HTTP/1.1 ".len()..][..3].to_owned(), sentence)
+    };
+    let shard = pair(&keyed.authority, SHARD, |_| {});
+    let routes = ["/v1/report", "/v1/report?watch=true", "/v1/dead-letters", "DELETE /v1/dead-letters", "/metrics"];
+    for path in routes.into_iter().chain(["PUT /v1/routing", "/"]) {
+        let (status, sentence) = status(&shard, path).await;
+        assert!(status == "403" && sentence.contains("shards say to each other"), "{path}: {status} {sentence}");
+    }
+    let operator = pair(&keyed.authority, OPERATOR, |_| {});
+    for path in ["POST /v1/peers/messages", "POST /v1/peers/events"] {
+        let (refused, sentence) = status(&operator, path).await;
+        assert!(refused == "403" && sentence.contains("operator's"), "{path}: {refused} {sentence}");
+        // This one has no number, so it takes part in no routing.
+        let (closed, sentence) = status(&shard, path).await;
+        assert!(closed == "503" && sentence.contains("no routing"), "{path}: {closed} {sentence}");
+    }
+    let both = pair(&keyed.authority, OPERATOR, |params| {
+        params.subject_alt_names.push(rcgen::SanType::DnsName(SHARD.try_into().unwrap()));
+    });
+    assert_eq!(status(&both, "/v1/report").await.0, "200", "who has both names is the operator");
+    assert_eq!(status(&both, "POST /v1/peers/events").await.0, "403");
 }
 
 #[tokio::test]

@@ -34,6 +34,10 @@ pub(crate) struct Serve {
     /// Where the log is kept. One process at a time.
     #[arg(long, value_name = "DIR", default_value = "./signalbox-data")]
     data_dir: PathBuf,
+    /// The number of this shard in its region. With a control port in the file, it takes part in routing: it waits for
+    /// the region's routing table, and passes events on to the shard that owns their key.
+    #[arg(long, value_name = "N", env = "SIGNALBOX_ORDINAL", requires = "config")]
+    ordinal: Option<u32>,
     /// Write {"listen": ..., "admin": ...} here once both are bound: for callers that ask for port 0.
     #[arg(long, value_name = "FILE")]
     addresses: Option<PathBuf>,
@@ -47,11 +51,23 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> anyhow::Result<bool> {
-        let Self { config, sinks, tls_cert, tls_key, listen, admin_listen, data_dir, addresses, traces, trace_ratio } =
-            self;
+        let Self {
+            config,
+            sinks,
+            tls_cert,
+            tls_key,
+            listen,
+            admin_listen,
+            data_dir,
+            ordinal,
+            addresses,
+            traces,
+            trace_ratio,
+        } = self;
         let tls = tls_cert.zip(tls_key).map(|(cert_file, key_file)| TlsConfig { cert_file, key_file });
         let traces = traces.map(|file| TraceOptions { file, ratio: trace_ratio });
-        serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, addresses, traces }).await?;
+        serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, ordinal, addresses, traces })
+            .await?;
         Ok(true)
     }
 }

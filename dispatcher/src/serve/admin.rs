@@ -6,12 +6,15 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::Deserialize;
-use signalbox_contract::{HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ShardReport};
+use signalbox_contract::{
+    HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ROUTING_PATH, RoutingTable, ShardReport,
+};
 use tokio::sync::watch::Receiver;
 
+use super::claiming::{Claiming, Router as _};
 use super::clock;
 use super::dead_letters::{self, Desk};
 use super::log::{LogError, ShardLog};
@@ -29,6 +32,9 @@ pub(super) struct Admin {
     pub(super) store: OnceLock<(Arc<dyn ShardLog>, Writer)>,
     pub(super) desk: Arc<OnceLock<Desk>>,
     pub(super) watchers: Watchers,
+    /// Whether the shard takes part in routing; its claims come when they are there.
+    pub(super) routed: bool,
+    pub(super) claiming: OnceLock<Arc<Claiming>>,
 }
 
 impl Admin {
@@ -37,7 +43,12 @@ impl Admin {
         let Some((log, _)) = self.store.get() else { return Ok(None) };
         let stats = log.stats()?;
         let dead = self.desk.get().map(Desk::totals).unwrap_or_default();
-        Ok(Some(self.reporter.report(&stats, &dead, *self.phase.borrow())))
+        let report = self.reporter.report(&stats, &dead, *self.phase.borrow());
+        Ok(Some(ShardReport { routing: self.claiming.get().map(|claiming| claiming.report()), ..report }))
+    }
+
+    fn has_table(&self) -> bool {
+        !self.routed || self.claiming.get().is_some_and(|claiming| claiming.table().is_some())
     }
 }
 
@@ -59,7 +70,11 @@ pub(super) fn outer(admin: Arc<Admin>) -> Router {
 /// What tells of events, or changes what becomes of them.
 pub(super) fn inner(admin: Arc<Admin>) -> Router {
     let desk = admin.desk.clone();
-    Router::new().route(REPORT_PATH, get(report)).with_state(admin).merge(dead_letters::router(desk))
+    Router::new()
+        .route(REPORT_PATH, get(report))
+        .route(ROUTING_PATH, put(routing))
+        .with_state(admin)
+        .merge(dead_letters::router(desk))
 }
 
 async fn healthz(State(admin): State<Arc<Admin>>) -> Response {
@@ -75,6 +90,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let failed = admin.store.get().is_some_and(|(_, writer)| writer.is_failed());
     let sentence = match *admin.phase.borrow() {
         _ if failed => "the log has failed\n",
+        Phase::Serving if !admin.has_table() => "waiting for the routing table\n",
         Phase::Serving => return "ok\n".into_response(),
         Phase::Recovering => "recovering the log\n",
         Phase::Leaving | Phase::Draining | Phase::Finishing => "stopping\n",
@@ -116,5 +132,16 @@ async fn report(State(admin): State<Arc<Admin>>, Query(how): Query<HowToReport>)
         Ok(Some(answer)) => answer,
         Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+    }
+}
+
+async fn routing(State(admin): State<Arc<Admin>>, Json(table): Json<RoutingTable>) -> Response {
+    if !admin.routed {
+        return (StatusCode::CONFLICT, "this shard takes part in no routing\n").into_response();
+    }
+    match admin.claiming.get().map(|claiming| claiming.push(table)) {
+        None => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
+        Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Some(Err(sentence)) => (StatusCode::CONFLICT, format!("{sentence}\n")).into_response(),
     }
 }

@@ -3,10 +3,13 @@
 //! | | admin port, plain | control port, TLS with certificates on both sides |
 //! | --- | --- | --- |
 //! | without keys | everything | none |
-//! | with keys | probes and metrics for everybody; the rest from within the pod only | the report and dead letters |
+//! | with keys | probes and metrics for everybody; the rest from within the pod only | see below |
+//!
+//! On the control port the operator has the report, the routing table and dead letters, and shards of the fleet have what
+//! shards say to each other: each of the two by the name that its certificate is made out to, and nothing of the other's.
 //!
 //! From within the pod is from `127.0.0.1` or `::1`: so `kubectl exec` and `kubectl port-forward` reach the dead letters with
-//! the rights that Kubernetes asks for, and need no keys. May import `admin`.
+//! the rights that Kubernetes asks for, and need no keys. May import `admin` and `peers`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,14 +18,20 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::any;
 use axum::serve::ListenerExt as _;
+use axum::{Extension, Router};
 use hyper_util::service::TowerToHyperService;
 use signalbox_contract::ControlConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::admin::{self, Admin};
+use super::peers::{self, Door, EVENTS_PATH, MESSAGES_PATH};
 use crate::server::{Peers, Server, Tls, set_up_for_long};
+
+/// The operator's place among the names of those who may connect: the first.
+const OPERATOR: usize = 0;
 
 /// A control port that is bound, with its keys.
 pub(super) struct Control {
@@ -33,7 +42,8 @@ pub(super) struct Control {
 impl Control {
     /// Reads the keys, and binds the port.
     pub(super) async fn bind(config: &ControlConfig) -> anyhow::Result<Self> {
-        let peers = Peers { authorities: config.ca_file.clone().into(), names: vec![config.operator.clone()] };
+        let names = vec![config.operator.clone(), config.shard.clone()];
+        let peers = Peers { authorities: config.ca_file.clone().into(), names };
         let tls = Tls::load(config.cert_file.as_ref(), config.key_file.as_ref(), Some(peers))?;
         Ok(Self { listener: crate::server::bind(config.listen).await?, tls })
     }
@@ -51,8 +61,9 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Answers on the admin port, and on the control port if there is one.
-    pub(super) fn open(listener: TcpListener, control: Option<Control>, admin: &Arc<Admin>) -> Self {
+    /// Answers on the admin port, and on the control port if there is one. What shards say to each other goes through
+    /// `door`.
+    pub(super) fn open(listener: TcpListener, control: Option<Control>, admin: &Arc<Admin>, door: &Arc<Door>) -> Self {
         let router = if control.is_some() {
             let inner = admin::inner(admin.clone()).layer(middleware::from_fn(from_within));
             admin::outer(admin.clone()).merge(inner)
@@ -66,8 +77,12 @@ impl Ports {
             }
         });
         let control = control.map(|Control { listener, tls }| {
-            let inner = admin::inner(admin.clone());
-            Server::start_with(listener, Some(tls), move || TowerToHyperService::new(inner.clone()))
+            let for_operator = for_operator(admin);
+            let for_shards = peers::router(door.clone()).fallback(async || not_for(FOR_SHARDS_ONLY));
+            Server::start_for(listener, Some(tls), move |who, from| {
+                let router = if who == Some(OPERATOR) { &for_operator } else { &for_shards };
+                TowerToHyperService::new(router.clone().layer(Extension(ConnectInfo(from))))
+            })
         });
         Self { admin: plain, _control: control }
     }
@@ -77,6 +92,21 @@ impl Drop for Ports {
     fn drop(&mut self) {
         self.admin.abort();
     }
+}
+
+/// What a shard is told that asks for anything but what shards say to each other.
+const FOR_SHARDS_ONLY: &str = "a shard has nothing to ask for here but what shards say to each other\n";
+
+/// What the operator is told that speaks as a shard.
+const FOR_THE_OPERATOR: &str = "only shards speak to each other here: this certificate is the operator's\n";
+
+fn for_operator(admin: &Arc<Admin>) -> Router {
+    let refused = || any(async || not_for(FOR_THE_OPERATOR));
+    admin::inner(admin.clone()).route(MESSAGES_PATH, refused()).route(EVENTS_PATH, refused())
+}
+
+fn not_for(sentence: &'static str) -> Response {
+    (StatusCode::FORBIDDEN, sentence).into_response()
 }
 
 async fn from_within(ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request, next: Next) -> Response {

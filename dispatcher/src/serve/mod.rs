@@ -33,6 +33,7 @@ mod lengths;
 mod limit;
 mod log;
 mod metrics;
+mod peers;
 mod processor;
 mod report;
 mod showing;
@@ -60,14 +61,16 @@ use tokio::task::JoinSet;
 use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
+use claiming::{Claiming, Router};
 use client::Client;
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
 use gates::Gate;
-use ingest::Ingest;
+use ingest::{Ingest, Routing, Store};
 use log::{PairLog, ShardLog};
 use metrics::Metrics;
+use peers::{Door, Links};
 use report::{Health, Reporter};
 use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, LEAVE_TIME, Phase, Signals};
 use slots::SlotSet;
@@ -97,6 +100,8 @@ pub struct ServeOptions {
     pub admin_listen: SocketAddr,
     /// Where the log is.
     pub data_dir: PathBuf,
+    /// The shard's number in its region. With a control port in the configuration it takes part in routing.
+    pub ordinal: Option<u32>,
     /// Where to write down the addresses once they are bound.
     pub addresses: Option<PathBuf>,
     /// Where spans go, if they go anywhere.
@@ -132,7 +137,13 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(path) = &options.addresses {
         output::write_addresses(path, events.local_addr()?, Some(admin_address), control_address)?;
     }
+    let links = match (&config.control, options.ordinal) {
+        (Some(control), Some(ordinal)) => Some((Links::new(&config, control, ordinal)?, ordinal)),
+        _ => None,
+    };
     let admin = Arc::new(admin::Admin {
+        routed: links.is_some(),
+        claiming: OnceLock::new(),
         metrics: metrics.clone(),
         reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
         phase: phases.clone(),
@@ -140,7 +151,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         desk: Arc::default(),
         watchers: watch::Watchers::default(),
     });
-    let ports = Ports::open(admin_listener, control, &admin);
+    let door = Arc::new(Door::default());
+    let ports = Ports::open(admin_listener, control, &admin, &door);
 
     let dir = options.data_dir.clone();
     let limit = config.dead_letter_limit_bytes;
@@ -177,10 +189,32 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         "serving"
     );
 
-    // Every slot is this shard's: as long as nothing claims, nothing is closed.
     let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
-    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, transfers };
+    let (claims, gates) = match links {
+        None => {
+            // Every slot is this shard's: as long as nothing claims, nothing is closed.
+            let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
+            (Claims::None(transfers), gates)
+        }
+        Some((links, ordinal)) => {
+            let start = claiming::Start {
+                fleet: config.fleet.clone(),
+                region: config.region.clone(),
+                ordinal,
+                data_dir: options.data_dir.clone(),
+                log: pair,
+                writer: writer.clone(),
+                sinks: sink_names,
+                outbox: Arc::new(links.clone()),
+                tick: claiming::TICK,
+                batch_bytes: claiming::BATCH_BYTES,
+            };
+            let claiming::Started { claiming, gates, .. } = start.start()?;
+            let _ = admin.claiming.set(claiming.clone());
+            (Claims::Driven { claiming, links, door }, gates)
+        }
+    };
+    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, claims };
     let sinks = shard.start_sinks(&health, &addresses, gates)?;
     let result = shard.serve(events, tls, sinks, &mut signals).await;
     drop(ports);
@@ -197,9 +231,15 @@ struct Shard {
     metrics: Metrics,
     traces: Traces,
     phase: tokio::sync::watch::Sender<Phase>,
-    /// Who claims slots will go by this. Until then it is only kept: the sinks' tasks end with it.
-    #[allow(dead_code, reason = "nothing claims yet")]
-    transfers: Transfers,
+    claims: Claims,
+}
+
+/// Whose the slots are. The sinks' tasks end with it.
+enum Claims {
+    /// All of them this shard's.
+    None(#[allow(dead_code, reason = "only kept")] Transfers),
+    /// By the region's table.
+    Driven { claiming: Arc<Claiming>, links: Links, door: Arc<Door> },
 }
 
 impl Shard {
@@ -239,15 +279,18 @@ impl Shard {
         mut sinks: JoinSet<()>,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
-        let ingest = Arc::new(Ingest::new(
+        let store = Arc::new(Store::new(
             self.config.clone(),
             self.log.clone(),
             self.log.stats()?,
             self.writer.clone(),
             self.metrics.clone(),
-            self.traces.clone(),
             self.phase.subscribe(),
+            self.claims.routing(),
         ));
+        self.claims.open(&store);
+        let largest = self.config.max_event_bytes;
+        let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
         self.phase.send_replace(Phase::Serving);
         let server = Server::start_with(listener, tls, move || {
             let ingest = ingest.clone();
@@ -305,6 +348,24 @@ impl Shard {
     async fn drained(&self) {
         while self.log.stats().is_ok_and(|stats| stats.events > 0) {
             tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Claims {
+    fn routing(&self) -> Option<Routing> {
+        match self {
+            Self::None(_) => None,
+            Self::Driven { claiming, links, .. } => Some(Routing::new(claiming.clone(), Arc::new(links.clone()))),
+        }
+    }
+
+    /// Lets the other shards in, and says hello to them.
+    fn open(&self, store: &Arc<Store>) {
+        if let Self::Driven { claiming, links, door } = self {
+            let router: Arc<dyn Router> = claiming.clone();
+            links.follow(&router);
+            let _ = door.set(links.inbound(router, store.clone()));
         }
     }
 }

@@ -92,7 +92,7 @@ impl Server {
     /// Serves each connection with a service of its own. An error of the service closes the connection.
     pub(crate) fn start<F, S, B>(listener: TcpListener, service: F) -> Self
     where
-        F: FnMut() -> S + Send + 'static,
+        F: Fn() -> S + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Error: Into<Box<dyn Error + Send + Sync>> + 'static,
         S::Future: Send + 'static,
@@ -102,9 +102,22 @@ impl Server {
     }
 
     /// The same, with TLS if there is a certificate.
-    pub(crate) fn start_with<F, S, B>(listener: TcpListener, tls: Option<Tls>, mut service: F) -> Self
+    pub(crate) fn start_with<F, S, B>(listener: TcpListener, tls: Option<Tls>, service: F) -> Self
     where
-        F: FnMut() -> S + Send + 'static,
+        F: Fn() -> S + Send + Sync + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
+        S::Error: Into<Box<dyn Error + Send + Sync>> + 'static,
+        S::Future: Send + 'static,
+        B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+    {
+        Self::start_for(listener, tls, move |_, _| service())
+    }
+
+    /// The same, with a service for each peer: it is asked for with the place, among the names that are expected, of the
+    /// first that the peer's certificate is made out to, and with where the peer is. No place where everybody may connect.
+    pub(crate) fn start_for<F, S, B>(listener: TcpListener, tls: Option<Tls>, service: F) -> Self
+    where
+        F: Fn(Option<usize>, SocketAddr) -> S + Send + Sync + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Error: Into<Box<dyn Error + Send + Sync>> + 'static,
         S::Future: Send + 'static,
@@ -124,12 +137,13 @@ impl Server {
                 }
             };
             let slots = Arc::new(Semaphore::new(connections_allowed()));
+            let service = Arc::new(service);
             let accept = async {
                 loop {
                     let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
                     match listener.accept().await {
-                        Ok((stream, _)) => {
-                            let (service, stopped, alive) = (service(), stopped.clone(), connection.clone());
+                        Ok((stream, peer)) => {
+                            let (service, stopped, alive) = (service.clone(), stopped.clone(), connection.clone());
                             let tls = tls.clone();
                             let _ = stream.set_nodelay(true);
                             if tls.as_ref().is_some_and(Tls::is_for_peers) {
@@ -137,9 +151,10 @@ impl Server {
                             }
                             tokio::spawn(async move {
                                 match tls {
-                                    None => connect(stream, service, connection_age(), stopped).await,
+                                    None => connect(stream, service(None, peer), connection_age(), stopped).await,
                                     Some(tls) => {
                                         if let Some(stream) = tls.accept(stream).await {
+                                            let service = service(tls.peer(&stream), peer);
                                             connect(stream, service, connection_age(), stopped).await;
                                         }
                                     }

@@ -22,6 +22,16 @@ pub(crate) struct Peers {
     pub(crate) names: Vec<String>,
 }
 
+impl Peers {
+    /// The place, among the names, of the first that a certificate is made out to.
+    pub(super) fn place_of(&self, certificate: &CertificateDer<'_>) -> Option<usize> {
+        let parsed = ParsedCertificate::try_from(certificate).ok()?;
+        self.names.iter().position(|name| {
+            ServerName::try_from(name.as_str()).is_ok_and(|name| verify_server_name(&parsed, &name).is_ok())
+        })
+    }
+}
+
 /// What checks them, given what the file holds.
 pub(super) fn verifier(
     peers: &Peers,

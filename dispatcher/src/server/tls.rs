@@ -80,6 +80,12 @@ impl Tls {
         self.0.paths.peers.is_some()
     }
 
+    /// Which of the expected names the peer at the other end has, by its place among them: the first, if it has several.
+    pub(super) fn peer<I>(&self, stream: &TlsStream<I>) -> Option<usize> {
+        let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+        self.0.paths.peers.as_ref()?.place_of(certificate)
+    }
+
     /// Answers the handshake of a connection. Nothing when the peer speaks something else, or takes too long.
     pub(super) async fn accept<I: AsyncRead + AsyncWrite + Unpin>(&self, stream: I) -> Option<TlsStream<I>> {
         let config = self.0.current.read().unwrap_or_else(PoisonError::into_inner).clone();

@@ -20,6 +20,7 @@ const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-orig
 const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
 
 /// A request that was not accepted.
+#[derive(Debug)]
 pub(super) struct Rejection {
     pub(super) reason: Reject,
     pub(super) status: StatusCode,
@@ -36,6 +37,11 @@ impl Rejection {
     /// The same, to be tried again after so many seconds.
     pub(super) fn after(self, seconds: u64) -> Self {
         Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// Status, sentence and seconds to wait, for whoever passes them on.
+    pub(super) fn told(self) -> (StatusCode, String, Option<u64>) {
+        (self.status, self.sentence, self.retry_after)
     }
 
     /// The answer, on HTTP/1.1 or another.

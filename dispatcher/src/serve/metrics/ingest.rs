@@ -6,6 +6,7 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Metrics;
@@ -26,6 +27,9 @@ pub(in crate::serve) enum Reject {
     LogFailed,
     WrongMethod,
     WrongPath,
+    HeldTooLong,
+    HeldTooMany,
+    ByOwner,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -39,19 +43,30 @@ pub(super) struct IngestMetrics {
     unmatched: Counter,
     duplicates: Counter,
     rejected: Family<ReasonLabel, Counter>,
+    handed_over: Counter,
+    held: Gauge,
 }
 
 impl IngestMetrics {
     pub(super) fn register(registry: &mut Registry) -> Self {
         let accepted = Counter::default();
-        registry.register("accepted", "Events answered 202, each after it was on disk", accepted.clone());
+        registry.register(
+            "accepted",
+            "Events accepted into this log, each answered 202 after it was on disk",
+            accepted.clone(),
+        );
         let unmatched = Counter::default();
         registry.register("unmatched", "Events answered 202 that no sink wanted, so not stored", unmatched.clone());
         let duplicates = Counter::default();
         registry.register("duplicates", "Events answered 202 and not stored again", duplicates.clone());
         let rejected = Family::default();
         registry.register("rejected", "Requests that were not accepted, by reason", rejected.clone());
-        Self { accepted, waited_us: AtomicU64::new(0), unmatched, duplicates, rejected }
+        let handed_over = Counter::default();
+        let about = "Events answered 202 that are on the disk of the shard that owns their key, and not on this one's";
+        registry.register("handed_over", about, handed_over.clone());
+        let held = Gauge::default();
+        registry.register("held", "Requests that wait for the shard that owns a key of theirs", held.clone());
+        Self { handed_over, held, accepted, waited_us: AtomicU64::new(0), unmatched, duplicates, rejected }
     }
 }
 
@@ -61,6 +76,16 @@ impl Metrics {
         self.0.ingest.accepted.inc_by(events);
         let micros = u64::try_from(waited.as_micros()).unwrap_or(u64::MAX);
         self.0.ingest.waited_us.fetch_add(micros.saturating_mul(events), Ordering::Relaxed);
+    }
+
+    /// So many events were stored by the shard that owns their key.
+    pub(in crate::serve) fn handed_over(&self, events: usize) {
+        self.0.ingest.handed_over.inc_by(events as u64);
+    }
+
+    /// So many more requests wait for the owner of a key, or fewer.
+    pub(in crate::serve) fn held(&self, more: i64) {
+        self.0.ingest.held.inc_by(more);
     }
 
     /// How long they waited, all of them together, in microseconds.

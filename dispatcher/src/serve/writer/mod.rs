@@ -82,8 +82,18 @@ impl Writer {
     /// Appends the events of one request, whole or not at all. `Ok` means that they are on disk, or for a
     /// duplicate that the first one is.
     pub(super) async fn append(&self, records: Vec<NewRecord>) -> Result<(), NotStored> {
+        self.append_keeping(records, None::<()>).await
+    }
+
+    /// The same. `keep` is dropped when they are on disk or given up, whether or not somebody still waits for it.
+    pub(super) async fn append_keeping<K: Send + 'static>(
+        &self,
+        records: Vec<NewRecord>,
+        keep: Option<K>,
+    ) -> Result<(), NotStored> {
         let (done, durable) = oneshot::channel();
-        self.queue.append(Append { records, done })?;
+        let keep = keep.map(|keep| Box::new(keep) as Box<dyn Send>);
+        self.queue.append(Append { records, done, keep })?;
         durable.await.map_err(|_| Ended)?
     }
 
@@ -188,7 +198,7 @@ fn run(
         }
         for append in appends.drain(..) {
             records.extend(append.records);
-            waiters.push(append.done);
+            waiters.push((append.done, append.keep));
         }
         if let Some(window) = &mut window {
             let before = records.len();
@@ -206,7 +216,8 @@ fn run(
             window.decided(answer.is_ok());
         }
         records.clear();
-        for waiter in waiters.drain(..) {
+        for (waiter, keep) in waiters.drain(..) {
+            drop(keep);
             // A request that has gone away finds its events accepted all the same.
             let _ = waiter.send(answer);
         }

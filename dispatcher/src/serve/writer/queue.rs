@@ -27,6 +27,8 @@ const LINGER: Duration = Duration::from_millis(2);
 pub(super) struct Append {
     pub(super) records: Vec<NewRecord>,
     pub(super) done: oneshot::Sender<Result<(), NotStored>>,
+    /// Dropped when they are on disk, or given up.
+    pub(super) keep: Option<Box<dyn Send>>,
 }
 
 /// What the writer's thread waits for.

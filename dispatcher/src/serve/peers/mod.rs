@@ -1,0 +1,28 @@
+//! Shards of one region speak to each other, on the control port: messages of the protocol, and events that are passed on
+//! to the shard that owns their key.
+//!
+//! ```text
+//! claims --Outbox--\                                   /messages --> Router::heard
+//!                   > links --HTTP/2 over TLS--> inbound
+//! ingest --hand over-/   one connection per peer       \/events ----> the storing of ingest
+//! ```
+//!
+//! Both sides show a certificate of the fleet that is made out to its shards. May import `claiming`, `ingest`, `log`,
+//! `metrics`, and the crate's `claims`, `server` and `slots`.
+
+mod connect;
+mod inbound;
+mod links;
+mod queue;
+mod sender;
+mod whereabouts;
+mod wire;
+
+pub(super) use inbound::{Door, Inbound, router};
+pub(super) use links::Links;
+
+/// Where shards send the messages of the protocol: `POST`.
+pub(super) const MESSAGES_PATH: &str = "/v1/peers/messages";
+
+/// Where shards pass events on to their owner: `POST`.
+pub(super) const EVENTS_PATH: &str = "/v1/peers/events";

@@ -1,0 +1,164 @@
+//! How shards write to each other. Pure; whatever bytes come in, the answer is what they say or a sentence.
+//!
+//! ```text
+//! body      version u8 = 1, length u32, head (JSON), records
+//! message   head: from whom to whom, the message, the names of sinks; a record per event that is handed over
+//! hello     the same without a message
+//! events    head: from whom to whom, the epoch, events of each part; a record per event
+//! answer    JSON: the newer table if one is needed, and what became of each part
+//! record    of a message: origin, time, key, sinks, identity, then as of events: length u32, bytes    little endian
+//! ```
+//!
+//! What a reader does not know in the head, it ignores; what it must understand gets another version.
+
+mod head;
+mod records;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use signalbox_contract::RoutingTable;
+
+use crate::claims::Epoch;
+use crate::serve::claiming::Parcel;
+
+pub(super) use head::{Address, PartAnswer};
+
+/// The version that is written and read.
+const VERSION: u8 = 1;
+
+/// Bytes before the head.
+const PREFIX_BYTES: usize = 5;
+
+/// Most bytes of a head: a table of a thousand shards has a tenth of it.
+const MAX_HEAD_BYTES: usize = 1 << 20;
+
+/// Most parts of one batch of events.
+pub(super) const MAX_PARTS: usize = 4096;
+
+/// What came in makes no sense here. A sentence for who sent it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Unread(String);
+
+fn unread(sentence: impl Into<String>) -> Unread {
+    Unread(sentence.into())
+}
+
+/// Events that are passed on to their owner. Each part is stored whole or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Batch {
+    /// The epoch that the giver goes by.
+    pub(super) epoch: Epoch,
+    /// The encoded events of each part.
+    pub(super) parts: Vec<Vec<Bytes>>,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answers {
+    /// For those that go by an older one: see [`PartAnswer::Redirect`].
+    pub(super) table: Option<RoutingTable>,
+    /// In the order of the parts.
+    pub(super) parts: Vec<PartAnswer>,
+}
+
+/// The body of a hello.
+pub(super) fn of_hello(address: &Address) -> Bytes {
+    begin(&head::Said { address: address.clone(), message: None, sinks: Vec::new() }).freeze()
+}
+
+/// The body of a message.
+pub(super) fn of_parcel(address: &Address, parcel: &Parcel) -> Bytes {
+    let head =
+        head::Said { address: address.clone(), message: Some((&parcel.message).into()), sinks: parcel.sinks.clone() };
+    let mut out = begin(&head);
+    parcel.events.iter().for_each(|event| records::put_handed(&mut out, event));
+    out.freeze()
+}
+
+/// What [`of_parcel`] has written, or [`of_hello`].
+pub(super) fn parcel(body: Bytes) -> Result<(Address, Option<Parcel>), Unread> {
+    let (head, mut rest) = split::<head::Said>(body)?;
+    let Some(message) = head.message else { return Ok((head.address, None)) };
+    let message = message.read()?;
+    let mut events = Vec::new();
+    while !rest.is_empty() {
+        events.push(records::take_handed(&mut rest).ok_or_else(|| unread("an event in it is cut off"))?);
+    }
+    Ok((head.address, Some(Parcel { message, sinks: head.sinks, events })))
+}
+
+/// The body of a batch of events.
+pub(super) fn of_batch(address: &Address, batch: &Batch) -> Bytes {
+    let parts = batch.parts.iter().map(|part| u32::try_from(part.len()).unwrap_or(u32::MAX)).collect();
+    let mut out = begin(&head::Passed { address: address.clone(), epoch: batch.epoch, parts });
+    batch.parts.iter().flatten().for_each(|event| records::put_event(&mut out, event));
+    out.freeze()
+}
+
+/// What [`of_batch`] has written.
+pub(super) fn batch(body: Bytes) -> Result<(Address, Batch), Unread> {
+    let (head, mut rest) = split::<head::Passed>(body)?;
+    if head.parts.len() > MAX_PARTS {
+        return Err(unread(format!("it has {} parts: send at most {MAX_PARTS}", head.parts.len())));
+    }
+    let mut parts = Vec::with_capacity(head.parts.len());
+    for events in head.parts {
+        let part: Option<Vec<Bytes>> = (0..events).map(|_| records::take_event(&mut rest)).collect();
+        parts.push(part.ok_or_else(|| unread("an event in it is cut off"))?);
+    }
+    if rest.is_empty() {
+        Ok((head.address, Batch { epoch: head.epoch, parts }))
+    } else {
+        Err(unread("there is more in it than its head says"))
+    }
+}
+
+/// The body of the answer to a batch.
+pub(super) fn of_answers(answers: &Answers) -> Bytes {
+    json(&head::Answered { table: answers.table.clone(), parts: answers.parts.clone() }).into()
+}
+
+/// What [`of_answers`] has written.
+pub(super) fn answers(body: &[u8]) -> Result<Answers, Unread> {
+    let head::Answered { table, parts } =
+        serde_json::from_slice(body).map_err(|e| unread(format!("the answer is no JSON of ours ({e})")))?;
+    if table.is_none() && parts.contains(&PartAnswer::Redirect) {
+        return Err(unread("the answer has no table to go by"));
+    }
+    Ok(Answers { table, parts })
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Every key is a string, so it cannot fail; nothing at all is read as no JSON.
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+fn begin(head: &impl Serialize) -> BytesMut {
+    let head = json(head);
+    let mut out = BytesMut::with_capacity(PREFIX_BYTES + head.len());
+    out.put_u8(VERSION);
+    out.put_u32_le(u32::try_from(head.len()).unwrap_or(u32::MAX));
+    out.put_slice(&head);
+    out
+}
+
+fn split<H: DeserializeOwned>(mut body: Bytes) -> Result<(H, Bytes), Unread> {
+    let Some(&[version, a, b, c, d]) = body.first_chunk::<PREFIX_BYTES>() else {
+        return Err(unread("it is too short to be anything"));
+    };
+    if version != VERSION {
+        return Err(unread(format!("it is of version {version}, and this shard reads version {VERSION} only")));
+    }
+    let length = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+    if length > MAX_HEAD_BYTES || length > body.len() - PREFIX_BYTES {
+        return Err(unread(format!("its head would have {length} bytes")));
+    }
+    let rest = body.split_off(PREFIX_BYTES + length);
+    let head = serde_json::from_slice(&body[PREFIX_BYTES..]);
+    Ok((head.map_err(|e| unread(format!("its head is not understood ({e})")))?, rest))
+}
+
+#[cfg(test)]
+mod tests;
