@@ -18,7 +18,7 @@ mod sender;
 mod whereabouts;
 mod wire;
 
-pub(super) use inbound::{Door, Inbound, router};
+pub(super) use inbound::{Door, router};
 pub(super) use links::Links;
 
 /// Where shards send the messages of the protocol: `POST`.
