@@ -108,11 +108,62 @@ async fn an_owner_that_is_killed_under_load_and_comes_back_costs_no_producer_an_
     for ordinal in [1, 0] {
         region.shards[ordinal].daemon.signal("KILL");
         region.shards[ordinal].daemon.ended().await;
-        eventually("requests that wait for it", || async { (region.shards[2].metric("held").await > 0).then_some(()) })
-            .await;
+        let others: Vec<_> = region.shards.iter().filter(|shard| shard.ordinal != ordinal).collect();
+        eventually("requests that wait for it", || async {
+            let held = join_all(others.iter().map(|shard| shard.metric("held"))).await;
+            (held.iter().sum::<u64>() > 0).then_some(())
+        })
+        .await;
         region.shards[ordinal].restart().await;
         region.settled(3).await;
         killed.push(region.shards[ordinal].daemon.listen.clone());
+        producers.more(SOME).await;
+    }
+    let told = producers.stop().await;
+    assert_eq!(told.refused, Vec::<String>::new());
+    assert!(told.broken.keys().all(|target| killed.contains(target)), "{:?} of {killed:?}", told.broken);
+    region.drained().await;
+    told.arrived(&region.sink).await;
+}
+
+#[tokio::test]
+async fn owners_that_are_restarted_one_after_the_other_cost_no_producer_an_error() {
+    let (mut region, producers) = started(3).await;
+    for ordinal in [2, 0, 1] {
+        // As a Service does.
+        let others = region.shards.iter().filter(|shard| shard.ordinal != ordinal);
+        producers.send_to(&others.map(|shard| shard.daemon.listen.as_str()).collect::<Vec<_>>());
+        producers.more(SOME).await;
+        region.shards[ordinal].daemon.signal("TERM");
+        assert!(region.shards[ordinal].daemon.ended().await.success());
+        region.shards[ordinal].restart().await;
+        region.settled(3).await;
+        producers.send_to(&targets(&region, 3));
+        producers.more(SOME).await;
+    }
+    let told = producers.stop().await;
+    assert_eq!(told.refused, Vec::<String>::new());
+    assert_eq!(told.broken.values().sum::<u64>(), 0, "{:?}", told.broken);
+    region.drained().await;
+    told.arrived(&region.sink).await;
+}
+
+#[tokio::test]
+async fn shards_that_are_killed_while_slots_change_hands_lose_and_reorder_nothing() {
+    let (mut region, producers) = started(2).await;
+    let mut killed = Vec::new();
+    for (owners, ordinal) in [(3, 0), (1, 2), (3, 1)] {
+        fill(&region, region.shards.len()).await;
+        if region.shards.len() < 3 {
+            region.grow().await;
+        }
+        region.push(owners, 3).await;
+        region.shards[ordinal].daemon.signal("KILL");
+        region.shards[ordinal].daemon.ended().await;
+        killed.push(region.shards[ordinal].daemon.listen.clone());
+        region.shards[ordinal].restart().await;
+        region.settled(3).await;
+        region.sink.behave(&json!({})).await;
         producers.more(SOME).await;
     }
     let told = producers.stop().await;

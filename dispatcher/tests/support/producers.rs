@@ -46,6 +46,8 @@ pub(crate) struct Told {
 struct Producer {
     source: String,
     key: String,
+    /// Counts requests: where the next one goes.
+    turn: usize,
     connections: HashMap<String, SendRequest<Full<Bytes>>>,
     accepted: u64,
     refused: Vec<String>,
@@ -119,6 +121,7 @@ impl Producer {
         Self {
             source: format!("/producer/{key}"),
             key: format!("key-{key}"),
+            turn: key,
             connections: HashMap::new(),
             accepted: 0,
             refused: Vec::new(),
@@ -127,14 +130,13 @@ impl Producer {
     }
 
     async fn run(mut self, shared: Arc<Shared>) -> Self {
-        let mut turn = self.key.len() + self.source.len() + usize::try_from(self.accepted).unwrap();
         while !*shared.stop.borrow() {
             // Until it is accepted: the next must not overtake it.
             loop {
-                turn += 1;
+                self.turn += 1;
                 let target = {
                     let targets = shared.targets.lock().unwrap();
-                    targets[turn % targets.len()].clone()
+                    targets[self.turn % targets.len()].clone()
                 };
                 match self.send(&target).await {
                     Ok((StatusCode::ACCEPTED, _)) => break,

@@ -23,8 +23,8 @@ pub(crate) struct Region {
 /// One of them, and where it keeps its things.
 pub(crate) struct Member {
     pub(crate) daemon: Daemon,
+    pub(crate) ordinal: usize,
     home: TempDir,
-    ordinal: usize,
 }
 
 impl Region {
