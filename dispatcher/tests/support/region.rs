@@ -49,7 +49,7 @@ impl Region {
         // From now on where it is.
         config["control"]["listen"] = json!(daemon.control);
         std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
-        self.shards.push(Member { daemon, home, ordinal });
+        self.shards.push(Member { daemon, ordinal, home });
     }
 
     /// Gives the next table to all shards: so many own slots, and so many are in it. Says how it is numbered.
