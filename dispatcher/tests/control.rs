@@ -11,48 +11,13 @@
 mod support;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-};
-use serde_json::json;
+use support::keys::{Authority, OPERATOR, Pair, SHARD, authority, connect, control, pair};
 use support::{Shard, config, eventually, refusing};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-
-const SHARD: &str = "shard.orders.shop.signalbox";
-const OPERATOR: &str = "operator.orders.shop.signalbox";
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::default();
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
-
-/// Certificate and key, in PEM.
-struct Pair {
-    cert: String,
-    key: String,
-}
-
-fn pair(authority: &Authority, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Pair {
-    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    change(&mut params);
-    let key = KeyPair::generate().unwrap();
-    Pair { cert: params.signed_by(&key, authority).unwrap().pem(), key: key.serialize_pem() }
-}
+use tokio::net::TcpSocket;
 
 /// A shard with keys, and where they are.
 struct Keyed {
@@ -64,17 +29,9 @@ struct Keyed {
 impl Keyed {
     async fn start() -> Self {
         let keys = tempfile::tempdir().unwrap();
-        let path = |name: &str| keys.path().join(name);
         let authority = authority();
-        let own = pair(&authority, SHARD, |_| {});
-        std::fs::write(path("tls.crt"), own.cert).unwrap();
-        std::fs::write(path("tls.key"), own.key).unwrap();
-        std::fs::write(path("ca.crt"), authority.pem()).unwrap();
         let mut config = config(&[("a", &format!("http://{}/", refusing()))]);
-        config["control"] = json!({
-            "listen": "127.0.0.1:0", "operator": OPERATOR, "shard": SHARD,
-            "certFile": path("tls.crt"), "keyFile": path("tls.key"), "caFile": path("ca.crt"),
-        });
+        config["control"] = control(&authority, keys.path(), "127.0.0.1:0");
         Self { shard: Shard::start(&config).await, keys, authority }
     }
 
@@ -85,22 +42,8 @@ impl Keyed {
     /// What somebody with these keys is answered, who expects a shard of this name. A path is got, unless a method stands
     /// before it.
     async fn asked(&self, with: Option<&Pair>, expected: &str, path: &str) -> std::io::Result<String> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.der().clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots);
-        let config = match with {
-            None => config.with_no_client_auth(),
-            Some(Pair { cert, key }) => {
-                let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
-                config.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
-            }
-        };
-        let stream = TcpStream::connect(self.shard.daemon.control.as_ref().unwrap()).await?;
-        let name = ServerName::try_from(expected.to_owned()).unwrap();
-        let mut stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let address = self.shard.daemon.control.as_ref().unwrap();
+        let mut stream = connect(&self.authority, with, expected, address).await?;
         let (method, path) = path.split_once(' ').unwrap_or(("GET", path));
         let head = format!("{method} {path} HTTP/1.1\r\nhost: shard\r\ncontent-length: 0\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;

@@ -1,5 +1,5 @@
-//! The admin port: probes, metrics, report, routing table, dead letters. May import `report`, `watch`, `metrics`, `log`,
-//! `writer`, `membership` and `dead_letters`.
+//! The admin port: probes, metrics, report, dead letters. May import `report`, `watch`, `claiming`, `metrics`, `log`, `writer` and
+//! `dead_letters`.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +14,7 @@ use signalbox_contract::{
 };
 use tokio::sync::watch::Receiver;
 
+use super::claiming::Claiming;
 use super::clock;
 use super::dead_letters::{self, Desk};
 use super::log::{LogError, ShardLog};
@@ -42,13 +43,14 @@ impl Admin {
         let Some((log, _)) = self.store.get() else { return Ok(None) };
         let stats = log.stats()?;
         let dead = self.desk.get().map(Desk::totals).unwrap_or_default();
-        let mut report = self.reporter.report(&stats, &dead, *self.phase.borrow());
-        if let Some(membership) = &self.membership {
-            // Without it, it would be the report of a shard that takes part in no routing.
-            let Some(routing) = membership.report() else { return Ok(None) };
-            report.routing = Some(routing);
-        }
-        Ok(Some(report))
+        let report = self.reporter.report(&stats, &dead, *self.phase.borrow());
+        let accepting = report.accepting && self.has_table();
+        let routing = self.claiming.get().map(|claiming| claiming.report());
+        Ok(Some(ShardReport { routing, accepting, ..report }))
+    }
+
+    fn has_table(&self) -> bool {
+        !self.routed || self.claiming.get().is_some_and(|claiming| claiming.has_table())
     }
 }
 
@@ -105,6 +107,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         Ok(stats) => stats,
         Err(e) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
     };
+    if let Some(claiming) = admin.claiming.get() {
+        admin.metrics.routing(&claiming.report());
+    }
     if let Some(desk) = admin.desk.get() {
         admin.metrics.dead_letters(&desk.totals(), desk.limit_bytes());
     }

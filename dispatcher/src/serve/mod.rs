@@ -50,8 +50,8 @@ mod writer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::thread;
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use hyper::service::service_fn;
@@ -62,7 +62,7 @@ use tokio::task::JoinSet;
 use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
-use claiming::{Claiming, Router, Start, Started};
+use claiming::{Claiming, Router, Standing};
 use client::Client;
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
@@ -74,7 +74,9 @@ use membership::Membership;
 use metrics::Metrics;
 use peers::{Door, Links};
 use report::{Health, Reporter};
-use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, Phase, Signals};
+use shutdown::{
+    CLOSE_TIME, DRAIN_TIME, FAREWELL_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, Phase, Signals, TABLE_TIME,
+};
 use slots::SlotSet;
 use traces::Traces;
 use transfers::Transfers;
@@ -184,9 +186,6 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         Writer::start(log.clone(), metrics.clone(), window).context("no thread for the log")?;
     // Set once, here.
     let _ = admin.store.set((log.clone(), writer.clone()));
-    let desk =
-        Desk::open(dead_letters.clone(), config.clone(), log.clone(), writer.clone(), phases.clone(), metrics.clone())?;
-    let _ = admin.desk.set(desk);
     tracing::info!(
         fleet = config.fleet,
         region = config.region,
@@ -198,41 +197,44 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     );
 
     let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let (slots, gates, driver) = if let Some((membership, ordinal)) = membership.zip(options.ordinal) {
-        let control = config.control.as_ref().context("a shard of a region has a control port")?;
-        let links = Links::new(&config, control, ordinal)?;
-        let start = Start {
-            fleet: config.fleet.clone(),
-            region: config.region.clone(),
-            ordinal,
-            data_dir: options.data_dir,
-            log: pair,
-            writer: writer.clone(),
-            sinks: sink_names,
-            outbox: Arc::new(links.clone()),
-            tick: claiming::TICK,
-            batch_bytes: claiming::BATCH_BYTES,
-        };
-        let Started { claiming, gates, driver } = start.start()?;
-        membership.joined(claiming.clone());
-        let routed = Routed { membership, router: claiming, links: Arc::new(links), door };
-        (Slots::Routed(routed), gates, Some(driver))
-    } else {
-        let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
-        (Slots::All(transfers), gates, None)
+    let (claims, gates) = match links {
+        None => {
+            // Every slot is this shard's: as long as nothing claims, nothing is closed.
+            let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
+            (Claims::None(transfers), gates)
+        }
+        Some((links, ordinal)) => {
+            let start = claiming::Start {
+                fleet: config.fleet.clone(),
+                region: config.region.clone(),
+                ordinal,
+                data_dir: options.data_dir.clone(),
+                log: pair,
+                writer: writer.clone(),
+                sinks: sink_names,
+                outbox: Arc::new(links.clone()),
+                metrics: metrics.clone(),
+                tick: claiming::TICK,
+                batch_bytes: claiming::BATCH_BYTES,
+            };
+            let claiming::Started { claiming, gates, driver } = start.start()?;
+            let _ = admin.claiming.set(claiming.clone());
+            (Claims::Driven { claiming, links, door, driver }, gates)
+        }
     };
-    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, slots };
-    let mut tasks = shard.start_sinks(&health, &addresses, gates)?;
-    if let Some(driver) = driver {
-        let mut phases = phases.clone();
-        tasks.spawn(async move {
-            tokio::select! {
-                _ = driver => {}
-                _ = phases.wait_for(|phase| *phase == Phase::Finishing) => {}
-            }
-        });
-    }
-    let result = shard.serve(events, tls, tasks, &mut signals).await;
+    let desk = Desk::open(
+        dead_letters.clone(),
+        config.clone(),
+        log.clone(),
+        writer.clone(),
+        phases.clone(),
+        metrics.clone(),
+        claims.router(),
+    )?;
+    let _ = admin.desk.set(desk);
+    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, claims };
+    let sinks = shard.start_sinks(&health, &addresses, gates)?;
+    let result = shard.serve(events, tls, sinks, &mut signals).await;
     drop(ports);
     result
 }
@@ -250,21 +252,12 @@ struct Shard {
     slots: Slots,
 }
 
-/// Which slots are this shard's.
-enum Slots {
-    /// All of them, and for ever. What the sinks' tasks go by is only kept: they end with it.
-    All(#[expect(dead_code, reason = "kept, and not looked at")] Transfers),
-    /// Those that the routing table of its region gives to it.
-    Routed(Routed),
-}
-
-/// What a shard of a region has besides.
-struct Routed {
-    membership: Arc<Membership>,
-    router: Arc<Claiming>,
-    links: Arc<Links>,
-    /// Where other shards come in.
-    door: Arc<Door>,
+/// Whose the slots are. The sinks' tasks end with it.
+enum Claims {
+    /// All of them this shard's.
+    None(#[allow(dead_code, reason = "only kept")] Transfers),
+    /// By the region's table.
+    Driven { claiming: Arc<Claiming>, links: Links, door: Arc<Door>, driver: tokio::task::JoinHandle<()> },
 }
 
 impl Shard {
@@ -298,7 +291,7 @@ impl Shard {
     }
 
     async fn serve(
-        self,
+        mut self,
         listener: TcpListener,
         tls: Option<Tls>,
         mut tasks: JoinSet<()>,
@@ -345,6 +338,7 @@ impl Shard {
                 Ok(error) => Some(error),
                 Err(_) => return Err(anyhow!("a task of this shard ended on its own: see the log above")),
             },
+            () = self.claims.ended() => return Err(anyhow!("the claims ended on their own: see the log above")),
         };
         if let Some(error) = failed {
             // What is on disk is unknown: leave it to the next start, and acknowledge nothing meanwhile.
@@ -353,7 +347,7 @@ impl Shard {
 
         self.phase.send_replace(Phase::Leaving);
         tokio::select! {
-            () = tokio::time::sleep(LEAVE_TIME) => {}
+            () = self.claims.left() => {}
             _ = signals.next() => {}
         }
         if self.is_leaving() {
@@ -415,7 +409,63 @@ impl Shard {
     /// Resolves when the backlog is empty.
     async fn drained(&self) {
         while self.log.stats().is_ok_and(|stats| stats.events > 0) {
-            tokio::time::sleep(LOOK_TIME).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Claims {
+    fn router(&self) -> Option<Arc<dyn Router>> {
+        match self {
+            Self::None(_) => None,
+            Self::Driven { claiming, .. } => Some(claiming.clone()),
+        }
+    }
+
+    /// Resolves when nothing drives the claims any more, which should never be.
+    async fn ended(&mut self) {
+        match self {
+            Self::None(_) => std::future::pending().await,
+            Self::Driven { driver, .. } => {
+                let _ = driver.await;
+            }
+        }
+    }
+
+    /// Resolves when a shard that was told to stop need not accept and hand over any more.
+    async fn left(&self) {
+        let Self::Driven { claiming, .. } = self else { return tokio::time::sleep(LEAVE_TIME).await };
+        let told = Instant::now();
+        let mut standing = claiming.standing();
+        while told.elapsed() < TABLE_TIME || standing == Standing::Leaving && told.elapsed() < HAND_OVER_TIME {
+            if standing == Standing::Empty {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            standing = claiming.standing();
+        }
+        match standing {
+            Standing::Owner => {}
+            Standing::Leaving => {
+                tracing::warn!("ending with events of other shards: they wait for this one to be back");
+            }
+            Standing::Empty => tokio::time::sleep(FAREWELL_TIME).await,
+        }
+    }
+
+    fn routing(&self) -> Option<Routing> {
+        match self {
+            Self::None(_) => None,
+            Self::Driven { claiming, links, .. } => Some(Routing::new(claiming.clone(), Arc::new(links.clone()))),
+        }
+    }
+
+    /// Lets the other shards in, and says hello to them.
+    fn open(&self, store: &Arc<Store>) {
+        if let Self::Driven { claiming, links, door, .. } = self {
+            let router: Arc<dyn Router> = claiming.clone();
+            links.follow(&router);
+            let _ = door.set(links.inbound(router, store.clone()));
         }
     }
 }

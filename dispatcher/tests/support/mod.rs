@@ -3,6 +3,10 @@
 //! Every process is asked for port 0 and writes the address that it got to a file (`--addresses`).
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub(crate) mod keys;
+pub(crate) mod producers;
+pub(crate) mod region;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};

@@ -21,7 +21,7 @@ mod simulation;
 mod start;
 mod storing;
 
-pub(super) use handle::Claiming;
+pub(super) use handle::{Claiming, Standing};
 pub(super) use parcel::{Handed, Outbox, Parcel};
 pub(super) use router::{Admission, Router, Routes, Way};
 pub(super) use start::{BATCH_BYTES, Start, Started, TICK};

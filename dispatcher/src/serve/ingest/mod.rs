@@ -40,6 +40,7 @@ use super::traces::Traces;
 use crate::event::{self, Refusal};
 use answer::{Rejection, reject};
 use body::Receiver;
+use passing::Came;
 
 pub(super) use owner::{HandOver, Outcome};
 pub(super) use passing::Passed;
@@ -76,7 +77,8 @@ impl Ingest {
     }
 
     async fn accept(&self, request: Request<Incoming>) -> Result<(), Rejection> {
-        let (came, started) = (Instant::now(), self.traces.begin());
+        let came = Came { at: Instant::now(), http1: request.version() < Version::HTTP_2 };
+        let started = self.traces.begin();
         let (head, body) = request.into_parts();
         if let Err(rejection) = self.admit(&head) {
             body::discard(body).await;

@@ -18,6 +18,7 @@ use signalbox_contract::RoutingTable;
 use tokio::sync::watch;
 
 use super::answer::{Rejection, reject};
+use super::held::Request;
 use super::owner::Outcome;
 use super::split::{Split, all_here, pick, split};
 use super::store::{RETRY_AFTER_SOON, Routing, Store, stopping};
@@ -35,6 +36,15 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// The first pause before it is tried again without a reason, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(400));
 
+/// A producer's request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Came {
+    /// When it came.
+    pub(super) at: Instant,
+    /// On which protocol.
+    pub(super) http1: bool,
+}
+
 /// What became of events that another shard has passed on.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::serve) enum Passed {
@@ -49,21 +59,21 @@ pub(in crate::serve) enum Passed {
 }
 
 impl Store {
-    /// Stores the events of a producer, here or elsewhere, until `since` is [`PATIENCE`] ago. `received` is what is kept
-    /// for receiving: it is given back when they are held.
-    pub(super) async fn produced<P>(&self, events: &[Event], received: P, since: Instant) -> Result<(), Rejection> {
+    /// Stores the events of a producer, here or elsewhere, until the request is [`PATIENCE`] old. `received` is what is
+    /// kept for receiving: it is given back when they are held.
+    pub(super) async fn produced<P>(&self, events: &[Event], received: P, came: Came) -> Result<(), Rejection> {
         let Some(routing) = &self.routing else { return self.prepare(events)?.store(None).await };
         let routes = routing.router.route(&keys(events), None);
         if all_here(&routes.ways) {
             return self.prepare(events)?.store(routes.admission).await;
         }
         let bytes = events.iter().map(|event| event.record().len()).sum();
-        let _held = routing.held.take(bytes).ok_or_else(|| {
+        let _held = routing.held.take(Request { bytes, http1: came.http1 }).ok_or_else(|| {
             let sentence = "too many events wait for the shards that own their keys: wait as Retry-After says";
             reject(Reject::HeldTooMany, StatusCode::SERVICE_UNAVAILABLE, sentence).after(RETRY_AFTER_SOON)
         })?;
         drop(received);
-        let until = since + PATIENCE;
+        let until = came.at + PATIENCE;
         let mut left = events.to_vec();
         let mut waits = Waits::new(self);
         let mut routes = routes;

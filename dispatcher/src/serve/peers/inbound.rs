@@ -36,8 +36,11 @@ use crate::event;
 use crate::serve::claiming::Router;
 use crate::serve::ingest::{Passed, Store};
 
-/// How long a request may take, waiting for a slot included: less than its sender waits for the answer.
+/// How long a request may take to be received: less than its sender waits for the answer.
 const TIME: Duration = Duration::from_secs(3);
+
+/// How long events then wait for their slot. Short, because others are in the same batch: their sender holds them.
+const HOLD_TIME: Duration = Duration::from_millis(200);
 
 /// Most bytes of one body: the largest event there may be, with what stands around it.
 const MAX_BYTES: usize = 48 * 1024 * 1024;
@@ -115,8 +118,8 @@ impl Inbound {
     }
 
     async fn take(&self, body: Body, at: SocketAddr) -> Result<Response, Refused> {
-        let until = Instant::now() + TIME;
-        let (body, _permit) = self.receive(body, until).await?;
+        let (body, _permit) = self.receive(body, Instant::now() + TIME).await?;
+        let until = Instant::now() + HOLD_TIME;
         let (address, wire::Batch { epoch, parts }) = wire::batch(body)?;
         self.check(&address, at)?;
         let passed = join_all(parts.into_iter().map(|part| self.store(part, epoch, until))).await;

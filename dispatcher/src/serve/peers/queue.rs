@@ -56,7 +56,7 @@ pub(super) enum Job {
 pub(super) struct Flying([usize; 3]);
 
 /// Most of each kind at once.
-const MOST: [usize; 3] = [8, 1, 4];
+const MOST: [usize; 3] = [8, 1, 8];
 
 impl Job {
     /// Of which kind it is, for [`Flying`].

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle as Thread;
 use std::time::Duration;
 
@@ -60,11 +60,20 @@ pub(super) struct Node {
     sink: Arc<Sink>,
     seed: u64,
     up: Mutex<Option<Up>>,
+    log_id: OnceLock<u64>,
 }
 
 impl Node {
     pub(super) fn new(ordinal: Ordinal, network: Arc<Network>, sink: Arc<Sink>, seed: u64) -> Self {
-        Self { ordinal, dir: tempfile::tempdir().unwrap(), network, sink, seed, up: Mutex::default() }
+        Self {
+            ordinal,
+            dir: tempfile::tempdir().unwrap(),
+            network,
+            sink,
+            seed,
+            up: Mutex::default(),
+            log_id: OnceLock::new(),
+        }
     }
 
     /// Looks at the process, if there is one.
@@ -72,8 +81,9 @@ impl Node {
         self.up.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(look)
     }
 
+    /// The same all its life.
     pub(super) fn log_id(&self) -> u64 {
-        self.with(|up| up.log.id().unwrap()).unwrap_or(0)
+        *self.log_id.get_or_init(|| self.with(|up| up.log.id().unwrap()).unwrap())
     }
 
     pub(super) async fn start(&self) {
@@ -90,6 +100,7 @@ impl Node {
             writer: writer.clone(),
             sinks: sinks(),
             outbox: Arc::new(Link { from: self.ordinal, network: self.network.clone() }),
+            metrics: Metrics::new(&sinks()),
             tick: Duration::from_millis(50),
             batch_bytes: 100,
         };

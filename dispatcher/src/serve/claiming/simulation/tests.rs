@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::node::KEYLESS_FROM;
 use super::{Setup, World, producer};
 
@@ -27,9 +29,8 @@ async fn run(setup: Setup) {
     restarting.await.unwrap();
     world.network.faults.store(false, Ordering::Relaxed);
     world.push(last, |_| true);
-    for producer in producers {
-        producer.await.unwrap();
-    }
+    world.until("everything is accepted", || producers.iter().all(JoinHandle::is_finished)).await;
+    futures::future::try_join_all(producers).await.unwrap();
     world.carried_out(last).await;
     world
         .until("everything is delivered", || {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 
 use super::super::fixtures::{EPOCH, FakeOwners, FakeRouter, Fixture, config, event, table};
-use super::{Outcome, PATIENCE, Passed, Rejection};
+use super::{Came, Outcome, PATIENCE, Passed, Rejection};
 use crate::claims::Message;
 use crate::event::Event;
 use crate::serve::claiming::Way;
@@ -23,7 +23,10 @@ async fn produced(
     events: &[Event],
     since: Instant,
 ) -> Result<(), (StatusCode, String, Option<u64>)> {
-    tokio::time::timeout(LONG, fixture.store.produced(events, (), since)).await.unwrap().map_err(Rejection::told)
+    tokio::time::timeout(LONG, fixture.store.produced(events, (), Came { at: since, http1: false }))
+        .await
+        .unwrap()
+        .map_err(Rejection::told)
 }
 
 #[tokio::test]
@@ -41,8 +44,9 @@ async fn what_is_here_is_stored_with_one_question_and_admitted_until_it_is_on_di
 async fn an_admission_lasts_until_the_events_are_on_disk_even_if_the_producer_goes_away() {
     let router = FakeRouter::new(&[("a", Way::Here)]);
     let fixture = Fixture::new(config(), router.clone(), FakeOwners::new(|_, _| away()));
+    let came = Came { at: Instant::now(), http1: true };
     // Polled once and dropped, as when a connection breaks.
-    let stored = futures::FutureExt::now_or_never(fixture.store.produced(&[event("1", "a")], (), Instant::now()));
+    let stored = futures::FutureExt::now_or_never(fixture.store.produced(&[event("1", "a")], (), came));
     let mut admitted = router.admitted.subscribe();
     tokio::time::timeout(LONG, admitted.wait_for(|admitted| *admitted == 0)).await.unwrap().unwrap();
     assert_eq!(fixture.stored(), ["1"], "{:?}", stored.map(|stored| stored.is_ok()));

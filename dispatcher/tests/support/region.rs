@@ -1,0 +1,135 @@
+//! A region: shards of their own processes with keys, a sink that verifies, and an operator that pushes tables.
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::keys::{self, Authority, OPERATOR, Pair, SHARD};
+use super::{Daemon, config, eventually, sink};
+
+/// The shards of a region, by their numbers.
+pub(crate) struct Region {
+    pub(crate) sink: Daemon,
+    pub(crate) shards: Vec<Member>,
+    authority: Authority,
+    operator: Pair,
+    epoch: u64,
+    _home: TempDir,
+}
+
+/// One of them, and where it keeps its things.
+pub(crate) struct Member {
+    pub(crate) daemon: Daemon,
+    pub(crate) ordinal: usize,
+    home: TempDir,
+}
+
+impl Region {
+    /// A region without shards.
+    pub(crate) async fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let authority = keys::authority();
+        let operator = keys::pair(&authority, OPERATOR, |_| {});
+        let sink = sink(home.path()).await;
+        Self { sink, shards: Vec::new(), authority, operator, epoch: 0, _home: home }
+    }
+
+    /// One more shard, which has no table yet.
+    pub(crate) async fn grow(&mut self) {
+        let (home, ordinal) = (tempfile::tempdir().unwrap(), self.shards.len());
+        // An address of its own, which nobody connects from: its ports are free when it starts again.
+        let listen = format!("127.0.1.{}:0", ordinal + 1);
+        let mut config = config(&[("a", &format!("http://{}/", self.sink.listen))]);
+        config["control"] = keys::control(&self.authority, home.path(), &listen);
+        std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
+        let daemon = Member::process(&home, ordinal, &listen).await;
+        // From now on where it is.
+        config["control"]["listen"] = json!(daemon.control);
+        std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
+        self.shards.push(Member { daemon, ordinal, home });
+    }
+
+    /// Gives the next table to all shards: so many own slots, and so many are in it. Says how it is numbered.
+    pub(crate) async fn push(&mut self, owners: usize, peers: usize) -> u64 {
+        self.epoch += 1;
+        let peer = |shard: &Member| json!({"ordinal": shard.ordinal, "address": shard.daemon.control});
+        let table = json!({
+            "fleet": "test", "region": "here", "epoch": self.epoch, "shards": owners,
+            "peers": self.shards.iter().take(peers).map(peer).collect::<Vec<_>>(),
+        });
+        for shard in self.shards.iter().take(peers) {
+            eventually("a shard that takes the table", || async {
+                let status = self.put(shard.daemon.control.as_ref().unwrap(), &table).await;
+                (status == Ok(204)).then_some(())
+            })
+            .await;
+        }
+        self.epoch
+    }
+
+    async fn put(&self, address: &str, table: &Value) -> Result<u16, String> {
+        let told = |e: &dyn std::fmt::Display| e.to_string();
+        let stream =
+            keys::connect(&self.authority, Some(&self.operator), SHARD, address).await.map_err(|e| told(&e))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| told(&e))?;
+        tokio::spawn(connection);
+        let request = Request::put("/v1/routing").header("host", "shard").header("content-type", "application/json");
+        let request = request.body(Full::new(Bytes::from(table.to_string()))).unwrap();
+        let response = sender.send_request(request).await.map_err(|e| told(&e))?;
+        let status = response.status().as_u16();
+        response.into_body().collect().await.map_err(|e| told(&e))?;
+        Ok(status)
+    }
+
+    /// Waits until these shards have the newest table, and deliver all slots that it gives to them.
+    pub(crate) async fn settled(&self, shards: usize) {
+        for shard in self.shards.iter().take(shards) {
+            shard.until("its slots", |routing| routing["epoch"] == self.epoch && routing["claiming"] == 0).await;
+            shard.daemon.ready().await;
+        }
+    }
+
+    /// Waits until nothing is left to deliver.
+    pub(crate) async fn drained(&self) {
+        for shard in &self.shards {
+            eventually("an empty backlog", || async {
+                (shard.daemon.report().await["backlogEvents"] == 0).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+impl Member {
+    /// Waits until what it says of its routing is so.
+    pub(crate) async fn until(&self, what: &str, is: impl Fn(&Value) -> bool) {
+        eventually(&format!("shard {} to have {what}", self.ordinal), || async {
+            is(&self.daemon.report().await["routing"]).then_some(())
+        })
+        .await;
+    }
+
+    /// Starts it again where it was, after it has ended.
+    pub(crate) async fn restart(&mut self) {
+        let listen = self.daemon.listen.clone();
+        self.daemon = Self::process(&self.home, self.ordinal, &listen).await;
+    }
+
+    /// The number that one of its metrics has.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let metrics = self.daemon.get("/metrics").await.text();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("signalbox_dispatcher_{name} ")));
+        line.unwrap_or_else(|| panic!("{name} is not in\n{metrics}")).parse().unwrap()
+    }
+
+    async fn process(home: &TempDir, ordinal: usize, listen: &str) -> Daemon {
+        let path = |name: &str| home.path().join(name).display().to_string();
+        let (config, data, ordinal) = (path("config.json"), path("data"), ordinal.to_string());
+        let args = ["serve", "--config", &config, "--data-dir", &data, "--ordinal", &ordinal, "--listen", listen];
+        Daemon::start(home.path(), &[&args[..], &["--admin-listen", "127.0.0.1:0"]].concat()).await
+    }
+}
