@@ -34,13 +34,13 @@ pub(crate) struct Serve {
     /// Where the log is kept. One process at a time.
     #[arg(long, value_name = "DIR", default_value = "./signalbox-data")]
     data_dir: PathBuf,
+    /// The number of this shard in its region. With a control port in the file, it takes part in routing: it waits for
+    /// the region's routing table, and passes events on to the shard that owns their key.
+    #[arg(long, value_name = "N", env = "SIGNALBOX_ORDINAL", requires = "config")]
+    ordinal: Option<u32>,
     /// Write {"listen": ..., "admin": ...} here once both are bound: for callers that ask for port 0.
     #[arg(long, value_name = "FILE")]
     addresses: Option<PathBuf>,
-    /// The number of this shard in its region, from 0: with a control port in the configuration, it takes part in the
-    /// routing of its region, and accepts nothing until it has got a routing table.
-    #[arg(long, value_name = "N", env = signalbox_contract::ORDINAL_VARIABLE, requires = "config")]
-    ordinal: Option<u32>,
     /// Add spans of OpenTelemetry to this file, as lines of OTLP in JSON; - is stdout.
     #[arg(long, value_name = "FILE", env = "SIGNALBOX_TRACES")]
     traces: Option<PathBuf>,
@@ -59,15 +59,15 @@ impl Serve {
             listen,
             admin_listen,
             data_dir,
-            addresses,
             ordinal,
+            addresses,
             traces,
             trace_ratio,
         } = self;
         let tls = tls_cert.zip(tls_key).map(|(cert_file, key_file)| TlsConfig { cert_file, key_file });
         let traces = traces.map(|file| TraceOptions { file, ratio: trace_ratio });
-        let options = ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, addresses, ordinal, traces };
-        serve::run(options).await?;
+        serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, ordinal, addresses, traces })
+            .await?;
         Ok(true)
     }
 }

@@ -18,7 +18,6 @@ use super::claiming::Claiming;
 use super::clock;
 use super::dead_letters::{self, Desk};
 use super::log::{LogError, ShardLog};
-use super::membership::{Membership, NotTaken};
 use super::metrics::Metrics;
 use super::report::Reporter;
 use super::shutdown::Phase;
@@ -33,8 +32,9 @@ pub(super) struct Admin {
     pub(super) store: OnceLock<(Arc<dyn ShardLog>, Writer)>,
     pub(super) desk: Arc<OnceLock<Desk>>,
     pub(super) watchers: Watchers,
-    /// Its part in the routing of its region, if it takes part.
-    pub(super) membership: Option<Arc<Membership>>,
+    /// Whether the shard takes part in routing; its claims come when they are there.
+    pub(super) routed: bool,
+    pub(super) claiming: OnceLock<Arc<Claiming>>,
 }
 
 impl Admin {
@@ -46,6 +46,10 @@ impl Admin {
         let report = self.reporter.report(&stats, &dead, *self.phase.borrow());
         let accepting = report.accepting && self.has_table();
         let routing = self.claiming.get().map(|claiming| claiming.report());
+        if self.routed && routing.is_none() {
+            // Without it, it would be the report of a shard that takes part in no routing.
+            return Ok(None);
+        }
         Ok(Some(ShardReport { routing, accepting, ..report }))
     }
 
@@ -92,9 +96,7 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> Response {
     let failed = admin.store.get().is_some_and(|(_, writer)| writer.is_failed());
     let sentence = match *admin.phase.borrow() {
         _ if failed => "the log has failed\n",
-        Phase::Serving if admin.membership.as_ref().is_some_and(|membership| !membership.has_table()) => {
-            "waiting for the routing table\n"
-        }
+        Phase::Serving if !admin.has_table() => "waiting for the routing table\n",
         Phase::Serving => return "ok\n".into_response(),
         Phase::Recovering => "recovering the log\n",
         Phase::Leaving | Phase::Draining | Phase::Finishing => "stopping\n",
@@ -122,19 +124,6 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     }
 }
 
-/// The operator gives a routing table.
-async fn routing(State(admin): State<Arc<Admin>>, Json(table): Json<RoutingTable>) -> Response {
-    let Some(membership) = &admin.membership else {
-        let sentence = "this shard takes part in no routing: start it with an ordinal and a control port\n";
-        return (StatusCode::CONFLICT, sentence).into_response();
-    };
-    match membership.push(table) {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(NotTaken::NotYet) => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
-        Err(NotTaken::Refused(why)) => (StatusCode::CONFLICT, format!("{why}\n")).into_response(),
-    }
-}
-
 #[derive(Deserialize)]
 struct HowToReport {
     /// One line for each change, until somebody hangs up.
@@ -152,5 +141,16 @@ async fn report(State(admin): State<Arc<Admin>>, Query(how): Query<HowToReport>)
         Ok(Some(answer)) => answer,
         Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
+    }
+}
+
+async fn routing(State(admin): State<Arc<Admin>>, Json(table): Json<RoutingTable>) -> Response {
+    if !admin.routed {
+        return (StatusCode::CONFLICT, "this shard takes part in no routing\n").into_response();
+    }
+    match admin.claiming.get().map(|claiming| claiming.push(table)) {
+        None => (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response(),
+        Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
+        Some(Err(sentence)) => (StatusCode::CONFLICT, format!("{sentence}\n")).into_response(),
     }
 }

@@ -32,7 +32,6 @@ mod lanes;
 mod lengths;
 mod limit;
 mod log;
-mod membership;
 mod metrics;
 mod peers;
 mod processor;
@@ -70,7 +69,6 @@ use deliver::Delivery;
 use gates::Gate;
 use ingest::{Ingest, Routing, Store};
 use log::{PairLog, ShardLog};
-use membership::Membership;
 use metrics::Metrics;
 use peers::{Door, Links};
 use report::{Health, Reporter};
@@ -104,16 +102,13 @@ pub struct ServeOptions {
     pub admin_listen: SocketAddr,
     /// Where the log is.
     pub data_dir: PathBuf,
+    /// The shard's number in its region. With a control port in the configuration it takes part in routing.
+    pub ordinal: Option<u32>,
     /// Where to write down the addresses once they are bound.
     pub addresses: Option<PathBuf>,
-    /// The number of this shard in its region: it takes part in the routing of its region, if it has a control port.
-    pub ordinal: Option<u32>,
     /// Where spans go, if they go anywhere.
     pub traces: Option<TraceOptions>,
 }
-
-/// How often a shard that ends looks at what is left to do.
-const LOOK_TIME: Duration = Duration::from_millis(20);
 
 /// Runs a shard until it is told to stop. An error is one sentence for the user.
 pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
@@ -144,22 +139,19 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(path) = &options.addresses {
         output::write_addresses(path, events.local_addr()?, Some(admin_address), control_address)?;
     }
-    let membership = match (options.ordinal, &config.control) {
-        (Some(_), Some(_)) => Some(Arc::<Membership>::default()),
-        (Some(ordinal), None) => {
-            tracing::warn!(ordinal, "no control port in the configuration: this shard takes part in no routing");
-            None
-        }
-        (None, _) => None,
+    let links = match (&config.control, options.ordinal) {
+        (Some(control), Some(ordinal)) => Some((Links::new(&config, control, ordinal)?, ordinal)),
+        _ => None,
     };
     let admin = Arc::new(admin::Admin {
+        routed: links.is_some(),
+        claiming: OnceLock::new(),
         metrics: metrics.clone(),
         reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
         phase: phases.clone(),
         store: OnceLock::new(),
         desk: Arc::default(),
         watchers: watch::Watchers::default(),
-        membership: membership.clone(),
     });
     let door = Arc::new(Door::default());
     let ports = Ports::open(admin_listener, control, &admin, &door);
@@ -244,12 +236,12 @@ struct Shard {
     config: Arc<ShardConfig>,
     log: Arc<dyn ShardLog>,
     writer: Writer,
-    writer_thread: thread::JoinHandle<()>,
+    writer_thread: JoinHandle<()>,
     dead_letters: DeadLetters,
     metrics: Metrics,
     traces: Traces,
     phase: tokio::sync::watch::Sender<Phase>,
-    slots: Slots,
+    claims: Claims,
 }
 
 /// Whose the slots are. The sinks' tasks end with it.
@@ -294,13 +286,9 @@ impl Shard {
         mut self,
         listener: TcpListener,
         tls: Option<Tls>,
-        mut tasks: JoinSet<()>,
+        mut sinks: JoinSet<()>,
         signals: &mut Signals,
     ) -> anyhow::Result<()> {
-        let routing = match &self.slots {
-            Slots::All(_) => None,
-            Slots::Routed(routed) => Some(Routing::new(routed.router.clone(), routed.links.clone())),
-        };
         let store = Arc::new(Store::new(
             self.config.clone(),
             self.log.clone(),
@@ -308,14 +296,9 @@ impl Shard {
             self.writer.clone(),
             self.metrics.clone(),
             self.phase.subscribe(),
-            routing,
+            self.claims.routing(),
         ));
-        if let Slots::Routed(routed) = &self.slots {
-            let router: Arc<dyn Router> = routed.router.clone();
-            routed.links.follow(&router);
-            // Set once, here.
-            let _ = routed.door.set(routed.links.inbound(router, store.clone()));
-        }
+        self.claims.open(&store);
         let largest = self.config.max_event_bytes;
         let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
         self.phase.send_replace(Phase::Serving);
@@ -333,10 +316,10 @@ impl Shard {
                 None
             }
             error = self.writer.failed() => Some(error),
-            // A task ends only when told to, or when the writer has ended.
-            _ = tasks.join_next() => match tokio::time::timeout(CLOSE_TIME, self.writer.failed()).await {
+            // A sink's task ends only when told to, or when the writer has ended.
+            _ = sinks.join_next() => match tokio::time::timeout(CLOSE_TIME, self.writer.failed()).await {
                 Ok(error) => Some(error),
-                Err(_) => return Err(anyhow!("a task of this shard ended on its own: see the log above")),
+                Err(_) => return Err(anyhow!("the task of a sink ended on its own: see the log above")),
             },
             () = self.claims.ended() => return Err(anyhow!("the claims ended on their own: see the log above")),
         };
@@ -350,20 +333,16 @@ impl Shard {
             () = self.claims.left() => {}
             _ = signals.next() => {}
         }
-        if self.is_leaving() {
-            self.hand_over(signals).await;
-        }
         self.phase.send_replace(Phase::Draining);
         tokio::select! {
             () = self.drained() => {}
-            () = self.leaving() => self.hand_over(signals).await,
             () = tokio::time::sleep(DRAIN_TIME) => {}
             _ = signals.next() => {}
         }
         self.phase.send_replace(Phase::Finishing);
-        let attempts = async { while tasks.join_next().await.is_some() {} };
+        let attempts = async { while sinks.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(FINISH_TIME, async { tokio::join!(attempts, server.stop()) }).await;
-        tasks.abort_all();
+        sinks.abort_all();
         let closing = tokio::time::timeout(CLOSE_TIME, self.writer.close());
         let (closed, ()) = tokio::join!(closing, self.traces.written(CLOSE_TIME));
         if closed.is_ok() && self.writer_thread.join().is_err() {
@@ -374,36 +353,6 @@ impl Shard {
         }
         tracing::info!(backlog_events = self.log.stats().map_or(0, |s| s.events), "stopped");
         Ok(())
-    }
-
-    fn is_leaving(&self) -> bool {
-        matches!(&self.slots, Slots::Routed(routed) if routed.membership.is_leaving())
-    }
-
-    /// Resolves when a routing table comes that gives this shard no slots: whoever ended the process did so because it is
-    /// to go, and the table that says so follows.
-    async fn leaving(&self) {
-        while !self.is_leaving() {
-            tokio::time::sleep(LOOK_TIME).await;
-        }
-    }
-
-    /// Goes on until the other shards have what this one holds.
-    async fn hand_over(&self, signals: &mut Signals) {
-        let empty = async {
-            let Slots::Routed(Routed { membership, .. }) = &self.slots else { return };
-            while membership.is_leaving() && !membership.is_empty() {
-                tokio::time::sleep(LOOK_TIME).await;
-            }
-        };
-        tokio::select! {
-            () = empty => {}
-            () = tokio::time::sleep(HAND_OVER_TIME) => {
-                let left = self.log.stats().map_or(0, |stats| stats.events);
-                tracing::warn!(backlog_events = left, "not everything was handed over in time: the rest stays on the volume");
-            }
-            _ = signals.next() => {}
-        }
     }
 
     /// Resolves when the backlog is empty.

@@ -20,7 +20,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
-use signalbox_contract::{BreakerPhase, RoutingReport, ShardReport};
+use signalbox_contract::{BreakerPhase, ShardReport};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::Instant;
 
@@ -193,7 +193,9 @@ impl Pace {
             self.told_at = now;
             return None;
         };
-        self.busy = report.backlog_events > 0 || report.routing.as_ref().is_some_and(is_moving);
+        let moving = report.routing.as_ref().is_some_and(|routing| routing.epoch == 0 || routing.claiming > 0);
+        // A shard on its way to where its routing table wants it is waited for.
+        self.busy = report.backlog_events > 0 || moving;
         let told = Told::of(report, phase);
         let news = self.told.as_ref().is_none_or(|before| told.differs(before));
         if !news && now < self.told_at + HEARTBEAT {
@@ -225,11 +227,6 @@ impl Told {
         let switched = state(self) != state(before) || self.breakers != before.breakers;
         switched || self.counts.iter().zip(&before.counts).any(|(&now, &then)| moved(then, now))
     }
-}
-
-/// Whether the shard is on its way to where its routing table wants it.
-fn is_moving(routing: &RoutingReport) -> bool {
-    routing.epoch == 0 || routing.claiming > 0
 }
 
 /// Whether a count has moved by enough. The first event matters at once; that the last one has gone, a moment later: a

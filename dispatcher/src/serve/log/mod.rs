@@ -137,8 +137,7 @@ pub(super) struct LogStats {
     pub sinks: Vec<u64>,
     /// Events that were found damaged since the start, and are lost. They count as settled.
     pub lost: u64,
-    /// The position that the next event will get; of two logs, both together, less what was handed over. What it has moved
-    /// by, and the backlog has not grown by, was settled.
+    /// The position that the next event will get. What it has moved by, and the backlog has not grown by, was settled.
     pub end: Position,
     /// Of those, how many no sink settled: they went to another shard, or to another place in here. Since the start, and
     /// for a moment more than there are.

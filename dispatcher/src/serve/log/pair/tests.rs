@@ -355,11 +355,8 @@ fn what_is_held_is_given_in_order_in_bounded_batches_and_settled_when_it_has_mov
     assert_eq!(leftovers.gifts.iter().map(|gift| gift.entry.position).collect::<Vec<_>>(), [1, 5]);
 
     let entries: Vec<_> = all.iter().map(|gift| gift.entry).collect();
-    let settled = |log: &PairLog| log.stats().map(|stats| stats.end - stats.events).unwrap();
-    let before = settled(&log);
     log.moved(&entries).unwrap();
     log.moved(&entries).unwrap();
-    assert_eq!(settled(&log), before, "what was handed over counts as settled");
     drop(log);
     let disks = disks.cut(Cut::Nothing, || 1);
     let log = disks.open(&names());
