@@ -31,7 +31,8 @@ pub struct ShardReport {
     pub oldest_event_age_ms: Option<u64>,
     /// Events answered 202 in this incarnation.
     pub accepted_total: u64,
-    /// Events that left the backlog in this incarnation: settled at every sink.
+    /// Events that left the backlog in this incarnation because they were settled at every sink. What other shards took
+    /// over is not among them, and what came from other shards counts here when it is settled here.
     #[serde(default)]
     pub settled_total: u64,
     /// Requests answered 429 or 503 because of a limit of this shard, in this incarnation.

@@ -1,4 +1,4 @@
-//! The admin port: probes, metrics, report, dead letters. May import `report`, `watch`, `metrics`, `log`, `writer` and
+//! The admin port: probes, metrics, report, dead letters. May import `report`, `watch`, `claiming`, `metrics`, `log`, `writer` and
 //! `dead_letters`.
 
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use signalbox_contract::{
 };
 use tokio::sync::watch::Receiver;
 
-use super::claiming::{Claiming, Router as _};
+use super::claiming::Claiming;
 use super::clock;
 use super::dead_letters::{self, Desk};
 use super::log::{LogError, ShardLog};
@@ -44,11 +44,13 @@ impl Admin {
         let stats = log.stats()?;
         let dead = self.desk.get().map(Desk::totals).unwrap_or_default();
         let report = self.reporter.report(&stats, &dead, *self.phase.borrow());
-        Ok(Some(ShardReport { routing: self.claiming.get().map(|claiming| claiming.report()), ..report }))
+        let accepting = report.accepting && self.has_table();
+        let routing = self.claiming.get().map(|claiming| claiming.report());
+        Ok(Some(ShardReport { routing, accepting, ..report }))
     }
 
     fn has_table(&self) -> bool {
-        !self.routed || self.claiming.get().is_some_and(|claiming| claiming.table().is_some())
+        !self.routed || self.claiming.get().is_some_and(|claiming| claiming.has_table())
     }
 }
 
@@ -103,6 +105,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
         Ok(stats) => stats,
         Err(e) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{e}\n")).into_response(),
     };
+    if let Some(claiming) = admin.claiming.get() {
+        admin.metrics.routing(&claiming.report());
+    }
     if let Some(desk) = admin.desk.get() {
         admin.metrics.dead_letters(&desk.totals(), desk.limit_bytes());
     }

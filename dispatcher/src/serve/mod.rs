@@ -50,7 +50,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use hyper::service::service_fn;
@@ -61,7 +61,7 @@ use tokio::task::JoinSet;
 use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
-use claiming::{Claiming, Router};
+use claiming::{Claiming, Router, Standing};
 use client::Client;
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
@@ -72,7 +72,9 @@ use log::{PairLog, ShardLog};
 use metrics::Metrics;
 use peers::{Door, Links};
 use report::{Health, Reporter};
-use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, LEAVE_TIME, Phase, Signals};
+use shutdown::{
+    CLOSE_TIME, DRAIN_TIME, FAREWELL_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, Phase, Signals, TABLE_TIME,
+};
 use slots::SlotSet;
 use traces::Traces;
 use transfers::Transfers;
@@ -176,9 +178,6 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         Writer::start(log.clone(), metrics.clone(), window).context("no thread for the log")?;
     // Set once, here.
     let _ = admin.store.set((log.clone(), writer.clone()));
-    let desk =
-        Desk::open(dead_letters.clone(), config.clone(), log.clone(), writer.clone(), phases.clone(), metrics.clone())?;
-    let _ = admin.desk.set(desk);
     tracing::info!(
         fleet = config.fleet,
         region = config.region,
@@ -206,14 +205,25 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
                 writer: writer.clone(),
                 sinks: sink_names,
                 outbox: Arc::new(links.clone()),
+                metrics: metrics.clone(),
                 tick: claiming::TICK,
                 batch_bytes: claiming::BATCH_BYTES,
             };
-            let claiming::Started { claiming, gates, .. } = start.start()?;
+            let claiming::Started { claiming, gates, driver } = start.start()?;
             let _ = admin.claiming.set(claiming.clone());
-            (Claims::Driven { claiming, links, door }, gates)
+            (Claims::Driven { claiming, links, door, driver }, gates)
         }
     };
+    let desk = Desk::open(
+        dead_letters.clone(),
+        config.clone(),
+        log.clone(),
+        writer.clone(),
+        phases.clone(),
+        metrics.clone(),
+        claims.router(),
+    )?;
+    let _ = admin.desk.set(desk);
     let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, claims };
     let sinks = shard.start_sinks(&health, &addresses, gates)?;
     let result = shard.serve(events, tls, sinks, &mut signals).await;
@@ -239,7 +249,7 @@ enum Claims {
     /// All of them this shard's.
     None(#[allow(dead_code, reason = "only kept")] Transfers),
     /// By the region's table.
-    Driven { claiming: Arc<Claiming>, links: Links, door: Arc<Door> },
+    Driven { claiming: Arc<Claiming>, links: Links, door: Arc<Door>, driver: tokio::task::JoinHandle<()> },
 }
 
 impl Shard {
@@ -273,7 +283,7 @@ impl Shard {
     }
 
     async fn serve(
-        self,
+        mut self,
         listener: TcpListener,
         tls: Option<Tls>,
         mut sinks: JoinSet<()>,
@@ -311,6 +321,7 @@ impl Shard {
                 Ok(error) => Some(error),
                 Err(_) => return Err(anyhow!("the task of a sink ended on its own: see the log above")),
             },
+            () = self.claims.ended() => return Err(anyhow!("the claims ended on their own: see the log above")),
         };
         if let Some(error) = failed {
             // What is on disk is unknown: leave it to the next start, and acknowledge nothing meanwhile.
@@ -319,7 +330,7 @@ impl Shard {
 
         self.phase.send_replace(Phase::Leaving);
         tokio::select! {
-            () = tokio::time::sleep(LEAVE_TIME) => {}
+            () = self.claims.left() => {}
             _ = signals.next() => {}
         }
         self.phase.send_replace(Phase::Draining);
@@ -353,6 +364,44 @@ impl Shard {
 }
 
 impl Claims {
+    fn router(&self) -> Option<Arc<dyn Router>> {
+        match self {
+            Self::None(_) => None,
+            Self::Driven { claiming, .. } => Some(claiming.clone()),
+        }
+    }
+
+    /// Resolves when nothing drives the claims any more, which should never be.
+    async fn ended(&mut self) {
+        match self {
+            Self::None(_) => std::future::pending().await,
+            Self::Driven { driver, .. } => {
+                let _ = driver.await;
+            }
+        }
+    }
+
+    /// Resolves when a shard that was told to stop need not accept and hand over any more.
+    async fn left(&self) {
+        let Self::Driven { claiming, .. } = self else { return tokio::time::sleep(LEAVE_TIME).await };
+        let told = Instant::now();
+        let mut standing = claiming.standing();
+        while told.elapsed() < TABLE_TIME || standing == Standing::Leaving && told.elapsed() < HAND_OVER_TIME {
+            if standing == Standing::Empty {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            standing = claiming.standing();
+        }
+        match standing {
+            Standing::Owner => {}
+            Standing::Leaving => {
+                tracing::warn!("ending with events of other shards: they wait for this one to be back");
+            }
+            Standing::Empty => tokio::time::sleep(FAREWELL_TIME).await,
+        }
+    }
+
     fn routing(&self) -> Option<Routing> {
         match self {
             Self::None(_) => None,
@@ -362,7 +411,7 @@ impl Claims {
 
     /// Lets the other shards in, and says hello to them.
     fn open(&self, store: &Arc<Store>) {
-        if let Self::Driven { claiming, links, door } = self {
+        if let Self::Driven { claiming, links, door, .. } = self {
             let router: Arc<dyn Router> = claiming.clone();
             links.follow(&router);
             let _ = door.set(links.inbound(router, store.clone()));

@@ -63,6 +63,8 @@ pub(super) struct Reporter {
     given: AtomicU64,
     /// The backlog and the end of the log when it was opened.
     opened: OnceLock<(u64, Position)>,
+    /// The most that was said to be settled.
+    settled: AtomicU64,
     metrics: Metrics,
     health: Vec<Arc<Health>>,
 }
@@ -77,6 +79,7 @@ impl Reporter {
             started: Instant::now(),
             given: AtomicU64::new(0),
             opened: OnceLock::new(),
+            settled: AtomicU64::new(0),
             metrics,
             health,
         }
@@ -86,6 +89,12 @@ impl Reporter {
     pub(super) fn opened(&self, stats: &LogStats) {
         // Once in the life of a process.
         let _ = self.opened.set((stats.events, stats.end));
+    }
+
+    /// Events settled since the log was opened. Never less than what was told: what departs is counted a moment early.
+    fn settled_so_far(&self, stats: &LogStats) -> u64 {
+        let settled = self.opened.get().map_or(0, |opened| settled(opened, stats));
+        self.settled.fetch_max(settled, Ordering::Relaxed).max(settled)
     }
 
     /// The report at this moment. Whoever asks, each has a number of its own: of two, the one with the higher number was
@@ -131,7 +140,7 @@ impl Reporter {
             backlog_bytes: stats.bytes,
             oldest_event_age_ms: stats.oldest_accepted_at_us.map(|at| millis(clock::since(at, now_us))),
             accepted_total: self.metrics.accepted_total(),
-            settled_total: self.opened.get().map_or(0, |opened| settled(opened, stats)),
+            settled_total: self.settled_so_far(stats),
             refused_total: [Reject::BacklogFull, Reject::DiskFull].map(refused).into_iter().sum::<u64>() + overloaded,
             usage: Usage {
                 cpu_us_total: micros(processor::used()),
@@ -145,9 +154,10 @@ impl Reporter {
     }
 }
 
-/// Events that left the backlog since the log was opened: those that were there or came, and are not there now.
+/// Events that sinks settled since the log was opened: those that were there or came, are not there now, and did not go
+/// elsewhere.
 fn settled((events, end): &(u64, Position), stats: &LogStats) -> u64 {
-    (events + stats.end.saturating_sub(*end)).saturating_sub(stats.events)
+    (events + stats.end.saturating_sub(*end)).saturating_sub(stats.events).saturating_sub(stats.departed)
 }
 
 fn micros(span: std::time::Duration) -> u64 {

@@ -6,7 +6,9 @@
 //!                                                still accepting         until the backlog is empty, or DRAIN_TIME
 //! ```
 //!
-//! Leaving is for those who are still sent here: a Service takes a moment to follow. Finishing makes no new attempts;
+//! Leaving is for those who are still sent here: a Service takes a moment to follow. A shard that takes part in routing
+//! leaves a little longer, so that a table that takes its slots away finds it: where pods are taken away first, the table
+//! comes after the signal. If it does, the shard leaves until all that it held is with others, or [`HAND_OVER_TIME`] is over. Finishing makes no new attempts;
 //! those in flight end, or are abandoned after [`FINISH_TIME`].
 //!
 //! An abandoned attempt may have arrived; its event is delivered again by the next process: at least once. A
@@ -19,6 +21,16 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long events are still accepted after the signal: longer than an endpoint that is listed no more is in use.
 pub(super) const LEAVE_TIME: Duration = Duration::from_secs(1);
+
+/// The same, if a table may come that gives its slots to others.
+pub(super) const TABLE_TIME: Duration = Duration::from_secs(2);
+
+/// How long a shard that owns no slots any more may take to hand over what it holds. With all that follows it is within
+/// the 60 seconds that a pod has.
+pub(super) const HAND_OVER_TIME: Duration = Duration::from_secs(45);
+
+/// How long a shard that holds nothing any more is still there, to say so to those who have not heard.
+pub(super) const FAREWELL_TIME: Duration = Duration::from_millis(1500);
 
 /// How long deliveries then go on.
 pub(super) const DRAIN_TIME: Duration = Duration::from_millis(1500);

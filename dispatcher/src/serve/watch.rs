@@ -164,6 +164,8 @@ struct Told {
     accepting: bool,
     phase: Phase,
     breakers: Vec<BreakerPhase>,
+    /// The epoch on disk and the highest, slots claimed and at risk, whether it is empty.
+    routing: Option<(u64, u64, u32, u32, bool)>,
     /// The backlog as a whole and of each sink, and each sink's dead letters.
     counts: Vec<u64>,
 }
@@ -211,13 +213,16 @@ impl Told {
             accepting: report.accepting,
             phase,
             breakers: report.sinks.iter().map(|sink| sink.phase).collect(),
+            routing: report.routing.as_ref().map(|routing| {
+                (routing.epoch, routing.highest_epoch, routing.claiming, routing.at_risk, routing.empty)
+            }),
             counts: std::iter::once(report.backlog_events).chain(sinks).collect(),
         }
     }
 
     fn differs(&self, before: &Self) -> bool {
-        let switched =
-            (self.accepting, self.phase, &self.breakers) != (before.accepting, before.phase, &before.breakers);
+        let state = |told: &Self| (told.accepting, told.phase, told.routing);
+        let switched = state(self) != state(before) || self.breakers != before.breakers;
         switched || self.counts.iter().zip(&before.counts).any(|(&now, &then)| moved(then, now))
     }
 }
@@ -231,6 +236,7 @@ fn moved(then: u64, now: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signalbox_contract::RoutingReport;
 
     fn report(backlog_events: u64) -> ShardReport {
         ShardReport { accepting: true, backlog_events, ..ShardReport::default() }
@@ -305,6 +311,7 @@ mod tests {
         assert!(told_after(&|report| report.accepting = false, Phase::Serving));
         assert!(told_after(&|_| {}, Phase::Draining));
         assert!(told_after(&|report| report.backlog_events = 21, Phase::Serving));
+        assert!(told_after(&|report| report.routing = Some(RoutingReport::default()), Phase::Serving));
     }
 
     #[tokio::test]

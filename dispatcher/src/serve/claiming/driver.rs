@@ -5,7 +5,7 @@
 //!                                            ^----- what this shard says to itself -----'
 //! ```
 //!
-//! Nothing here waits for a disk or for another shard: that is for jobs. May import `claiming`'s own, `transfers`, `slots`,
+//! Nothing here waits for a disk or for another shard: that is for jobs. May import `claiming`'s own, `transfers`, `slots`, `metrics`,
 //! and the crate's `claims` and `slots`.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::giving::{Batch as Gathered, Giving, Load, Wanted};
 use super::handle::{Heard, Shared};
@@ -25,6 +25,7 @@ use super::parcel::{Outbox, Parcel};
 use super::storing;
 use crate::claims::{Batch, Durable, Effect, Epoch, Input, Message, Ordinal, Slots};
 use crate::serve::log::Position;
+use crate::serve::metrics::Metrics;
 use crate::serve::slots::{KEYLESS, SlotSet};
 
 /// An effect, and the events that came with the message that it follows from.
@@ -44,10 +45,20 @@ pub(super) struct Driver {
     giving: BTreeMap<Ordinal, Giving>,
     /// Whether it was said that a sink is not known here.
     told: bool,
+    metrics: Metrics,
+    /// When the table was taken that gives new slots to this shard, until it accepts them.
+    claiming_since: Option<Instant>,
 }
 
 impl Driver {
-    pub(super) fn new(me: Ordinal, shared: Arc<Shared>, outbox: Arc<dyn Outbox>, jobs: Jobs, marks: Marks) -> Self {
+    pub(super) fn new(
+        me: Ordinal,
+        shared: Arc<Shared>,
+        outbox: Arc<dyn Outbox>,
+        jobs: Jobs,
+        marks: Marks,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             me,
             shared,
@@ -59,6 +70,8 @@ impl Driver {
             opening: Opening::default(),
             giving: BTreeMap::new(),
             told: false,
+            metrics,
+            claiming_since: None,
         }
     }
 
@@ -131,8 +144,11 @@ impl Driver {
                 None => return,
             },
             Done::Synced => Input::Synced,
-            Done::Stored(from, epoch, batch, added, _) => {
+            Done::Stored(from, epoch, batch, added, events) => {
                 self.told = false;
+                if from != self.me && !added.is_empty() {
+                    self.metrics.inherited(events);
+                }
                 let added = added.iter().filter_map(|slot| u16::try_from(slot).ok().filter(|_| slot != KEYLESS));
                 Input::Stored { from, epoch, batch, added: added.collect() }
             }
@@ -170,13 +186,19 @@ impl Driver {
                 if let Some(giving) = self.giving.get_mut(&to) {
                     giving.load = Arc::default();
                     giving.given = std::mem::take(&mut giving.entries);
+                    if to != self.me {
+                        self.metrics.given(giving.given.len());
+                    }
                 }
             }
             Effect::Sync => {
                 self.running.spawn(self.jobs.clone().sync());
             }
             Effect::Store { from, epoch, batch, slots } => return self.store((from, epoch, batch), &slots, load),
-            Effect::Reconsider => self.shared.changed(),
+            Effect::Reconsider => {
+                self.shared.changed();
+                self.time_claim();
+            }
             Effect::Empty(epoch) => tracing::info!(epoch, "everything is with other shards: this one may go"),
             Effect::Conflict(epoch) => {
                 tracing::warn!(epoch, "there are two routing tables of one epoch: waiting for a later one");
@@ -251,6 +273,19 @@ impl Driver {
         let Some(giving) = self.giving.get_mut(&to) else { return };
         let (given, wanted) = (std::mem::take(&mut giving.given), giving.wanted.clone());
         self.running.spawn(self.jobs.clone().give((to, epoch), given, wanted, giving.next));
+    }
+
+    /// Answers may be others: measures how long it took until all slots of a table are accepted.
+    fn time_claim(&mut self) {
+        let closed = self.shared.machine().claims.closed();
+        match self.claiming_since {
+            None if closed > 0 => self.claiming_since = Some(Instant::now()),
+            Some(since) if closed == 0 => {
+                self.metrics.claimed(since.elapsed());
+                self.claiming_since = None;
+            }
+            _ => {}
+        }
     }
 
     /// What this shard has to look for, to give it to another, or to itself.

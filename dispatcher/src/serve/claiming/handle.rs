@@ -119,6 +119,17 @@ impl Machine {
     }
 }
 
+/// What a table wants of a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::serve) enum Standing {
+    /// It owns slots, or there is no table yet.
+    Owner,
+    /// It owns none, and still holds what is others'.
+    Leaving,
+    /// It owns none, and holds nothing.
+    Empty,
+}
+
 /// The claims of this shard.
 pub(in crate::serve) struct Claiming {
     fleet: String,
@@ -166,6 +177,26 @@ impl Claiming {
             claiming: count(claims.claiming()),
             at_risk: count(claims.at_risk().len()),
             empty: claims.is_empty(),
+        }
+    }
+
+    /// Whether a table is on disk: before, this shard knows no way for anything.
+    pub(in crate::serve) fn has_table(&self) -> bool {
+        self.shared.machine().claims.safe_epoch() > 0
+    }
+
+    /// What the table wants of this shard.
+    pub(in crate::serve) fn standing(&self) -> Standing {
+        let machine = self.shared.machine();
+        match machine.claims.table() {
+            Some(table) if table.shards > 0 && self.ordinal >= table.shards => {
+                if machine.claims.is_empty() {
+                    Standing::Empty
+                } else {
+                    Standing::Leaving
+                }
+            }
+            _ => Standing::Owner,
         }
     }
 

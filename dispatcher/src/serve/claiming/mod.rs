@@ -6,7 +6,6 @@
 //! ```
 //!
 //! May import `log`, `transfers`, `gates`, `slots`, `writer`, and the crate's `claims` and `slots`.
-#![allow(dead_code, unused_imports, reason = "nothing drives it yet")]
 
 mod driver;
 mod durable;
@@ -22,7 +21,7 @@ mod simulation;
 mod start;
 mod storing;
 
-pub(super) use handle::Claiming;
+pub(super) use handle::{Claiming, Standing};
 pub(super) use parcel::{Handed, Outbox, Parcel};
 pub(super) use router::{Admission, Router, Routes, Way};
-pub(super) use start::{BATCH_BYTES, Start, StartError, Started, TICK};
+pub(super) use start::{BATCH_BYTES, Start, Started, TICK};

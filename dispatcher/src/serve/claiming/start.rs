@@ -1,5 +1,5 @@
 //! How claims begin: from what was written last, without waiting for anybody. May import `claiming`'s own, `transfers`,
-//! `gates`, `log`, `writer`, `slots`, and the crate's `claims` and `slots`.
+//! `gates`, `log`, `writer`, `slots`, `metrics`, and the crate's `claims` and `slots`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::parcel::Outbox;
 use crate::claims::{Claims, Ordinal};
 use crate::serve::gates::Gate;
 use crate::serve::log::{LogError, PairLog, ShardLog as _};
+use crate::serve::metrics::Metrics;
 use crate::serve::slots::{KEYLESS, SlotSet};
 use crate::serve::transfers::Transfers;
 use crate::serve::writer::Writer;
@@ -35,6 +36,7 @@ pub(in crate::serve) struct Start {
     /// The names of the sinks.
     pub(in crate::serve) sinks: Vec<String>,
     pub(in crate::serve) outbox: Arc<dyn Outbox>,
+    pub(in crate::serve) metrics: Metrics,
     /// [`TICK`], and [`BATCH_BYTES`]: less in tests.
     pub(in crate::serve) tick: Duration,
     pub(in crate::serve) batch_bytes: usize,
@@ -61,7 +63,7 @@ pub(in crate::serve) enum StartError {
 impl Start {
     /// Begins. Reads from disk, and is to be called within a runtime.
     pub(in crate::serve) fn start(self) -> Result<Started, StartError> {
-        let Self { fleet, region, ordinal, data_dir, log, writer, sinks, outbox, tick, batch_bytes } = self;
+        let Self { fleet, region, ordinal, data_dir, log, writer, sinks, outbox, metrics, tick, batch_bytes } = self;
         let id = log.id()?;
         let State { durable, marks, .. } = match durable::load(&data_dir)? {
             Some(state) if state.log == id => state,
@@ -82,7 +84,7 @@ impl Start {
         let shared = Arc::new(Shared::new(claims));
         let jobs = Jobs { transfers: Arc::new(transfers), log, writer, dir: data_dir, id, pause: tick, batch_bytes };
         let (claiming, inbox) = Claiming::new((fleet, region), ordinal, id, shared.clone());
-        let driver = Driver::new(ordinal, shared, outbox, jobs, marks);
+        let driver = Driver::new(ordinal, shared, outbox, jobs, marks, metrics);
         let driver = tokio::spawn(driver.run(effects, inbox, tick));
         Ok(Started { claiming: Arc::new(claiming), gates, driver })
     }

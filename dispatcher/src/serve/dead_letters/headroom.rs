@@ -64,7 +64,15 @@ mod tests {
 
     #[test]
     fn half_of_each_limit_is_for_producers() {
-        let stats = LogStats { events: 4, bytes: 45, oldest_accepted_at_us: Some(0), sinks: vec![], lost: 0, end: 4 };
+        let stats = LogStats {
+            events: 4,
+            bytes: 45,
+            oldest_accepted_at_us: Some(0),
+            sinks: vec![],
+            lost: 0,
+            end: 4,
+            departed: 0,
+        };
         assert_eq!(full(&config(), &stats, 1, 5, 500_000), None);
         // A clock that was set back makes no age.
         assert_eq!(full(&config(), &stats, 1, 5, i64::MIN), None);
@@ -79,7 +87,8 @@ mod tests {
         let unlimited = ShardConfig { backlog_limit_events: None, backlog_limit_age_ms: None, ..config() };
         let stats = LogStats { events: u64::MAX, ..stats };
         assert_eq!(full(&unlimited, &stats, 1, 5, i64::MAX), None);
-        let empty = LogStats { events: 0, bytes: 0, oldest_accepted_at_us: None, sinks: vec![], lost: 0, end: 0 };
+        let empty =
+            LogStats { events: 0, bytes: 0, oldest_accepted_at_us: None, sinks: vec![], lost: 0, end: 0, departed: 0 };
         assert_eq!(full(&config(), &empty, 1, 1000, 0), None, "or it would wait for ever");
     }
 }

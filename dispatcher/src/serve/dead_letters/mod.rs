@@ -22,7 +22,7 @@
 //! The store is in a directory of its own and is made with the first letter, so a shard that never had one pays
 //! nothing.
 //!
-//! May import `log` for positions, `writer`, `metrics` and `shutdown`'s phase for replays, `clock`, and the crate's
+//! May import `log` for positions, `writer`, `metrics`, the router of `claiming` and `shutdown`'s phase for replays, `clock`, and the crate's
 //! `event`.
 
 mod api;

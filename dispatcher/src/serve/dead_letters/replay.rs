@@ -25,6 +25,7 @@ use super::replays::{Replay, Replays, State};
 use super::store::Store;
 use super::{DeadLetters, StoreError};
 use crate::event;
+use crate::serve::claiming::{Admission, Router, Way};
 use crate::serve::clock;
 use crate::serve::log::{NewRecord, OVERHEAD_BYTES, ShardLog};
 use crate::serve::metrics::Metrics;
@@ -63,6 +64,8 @@ pub(super) struct Replayer {
     writer: Writer,
     phase: watch::Receiver<Phase>,
     metrics: Metrics,
+    /// Knows whose the keys are. Nothing: they are all this shard's.
+    router: Option<Arc<dyn Router>>,
     /// Held while it is being noted on disk, so that notes are stored in the order in which they were made.
     replays: Arc<Mutex<Replays>>,
 }
@@ -100,6 +103,7 @@ impl Replayer {
         writer: Writer,
         phase: watch::Receiver<Phase>,
         metrics: Metrics,
+        router: Option<Arc<dyn Router>>,
     ) -> Result<Self, StoreError> {
         let noted = letters.shelf.store().map(Store::replays).transpose()?.flatten();
         let mut replays: Replays = match noted {
@@ -113,7 +117,7 @@ impl Replayer {
             replay.clone()
         });
         let replays = Arc::new(Mutex::new(replays));
-        let replayer = Self { letters, config, log, writer, phase, metrics, replays };
+        let replayer = Self { letters, config, log, writer, phase, metrics, router, replays };
         if let Some(replay) = running {
             tracing::info!(replay = replay.id, replayed = replay.replayed, matched = replay.matched, "replay goes on");
             tokio::spawn(replayer.clone().run(replay));
@@ -295,8 +299,27 @@ impl Replayer {
         }
     }
 
+    /// Leaves out letters of keys that are another shard's now: what this shard would accept of them would be delivered
+    /// by nobody. They are kept. An error says what to wait for.
+    fn admit(&self, step: &mut Step) -> Result<Option<Admission>, String> {
+        let Some(claims) = &self.router else { return Ok(None) };
+        let keys: Vec<Option<u64>> = step.letters.iter().map(|(_, head, _)| head.key).collect();
+        let routes = claims.route(&keys, None);
+        if routes.ways.contains(&Way::Hold) {
+            return Err("the slots of this shard to be claimed".to_owned());
+        }
+        let (before, mut ways) = (step.letters.len(), routes.ways.iter());
+        step.letters.retain(|_| ways.next() == Some(&Way::Here));
+        step.failed += (before - step.letters.len()) as u64;
+        Ok(routes.admission)
+    }
+
     /// Appends letters to the log, then removes them.
-    async fn step(&self, replay: &Replay, step: Step) -> Result<Moved, String> {
+    async fn step(&self, replay: &Replay, mut step: Step) -> Result<Moved, String> {
+        let admission = match self.admit(&mut step) {
+            Ok(admission) => admission,
+            Err(why) => return Ok(Moved::Later(why)),
+        };
         let mut records = Vec::with_capacity(step.letters.len());
         let mut keys = Vec::with_capacity(step.letters.len());
         for (key, head, record) in step.letters {
@@ -322,7 +345,7 @@ impl Replayer {
         running.failed += step.failed;
         running.waiting_for = None;
         if !records.is_empty() {
-            match self.writer.append(records).await {
+            match self.writer.append_keeping(records, admission).await {
                 Ok(()) => {}
                 Err(e @ NotStored::Full) => return Ok(Moved::Later(format!("room on the disk ({e})"))),
                 // The log has failed or is closed: the process is ending.

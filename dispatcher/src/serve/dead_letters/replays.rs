@@ -38,7 +38,7 @@ pub(super) struct Replay {
     pub(super) matched: u64,
     /// Letters that are in the log again.
     pub(super) replayed: u64,
-    /// Letters whose event cannot be read. They are left.
+    /// Letters whose event cannot be read, or whose key is another shard's by now. They are left.
     pub(super) failed: u64,
     /// Letters whose sink is not configured. They are left.
     pub(super) orphaned: u64,

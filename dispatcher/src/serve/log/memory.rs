@@ -156,6 +156,7 @@ impl ShardLog for MemoryLog {
             sinks: ledger.unsettled(),
             lost: 0,
             end: ledger.end(),
+            departed: 0,
         })
     }
 

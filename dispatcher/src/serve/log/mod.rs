@@ -139,6 +139,9 @@ pub(super) struct LogStats {
     pub lost: u64,
     /// The position that the next event will get. What it has moved by, and the backlog has not grown by, was settled.
     pub end: Position,
+    /// Of those, how many no sink settled: they went to another shard, or to another place in here. Since the start, and
+    /// for a moment more than there are.
+    pub departed: u64,
 }
 
 /// What can go wrong with a log.

@@ -4,6 +4,7 @@
 //! kept, so that counting on the hot path looks nothing up. What the log and the system know (backlog, age, memory)
 //! is not counted here a second time, but read when the text is asked for. May import `log` and `dead_letters` for their figures.
 
+mod claims;
 mod dead_letters;
 mod effort;
 mod ingest;
@@ -28,6 +29,7 @@ pub(super) use sinks::AttemptOutcome;
 
 struct Inner {
     registry: Registry,
+    claims: claims::ClaimMetrics,
     dead_letters: dead_letters::DeadLetterMetrics,
     ingest: ingest::IngestMetrics,
     log: log::LogMetrics,
@@ -51,6 +53,7 @@ impl Metrics {
     /// Metrics for these sinks, all at zero.
     pub(super) fn new(sink_names: &[String]) -> Self {
         let mut registry = Registry::with_prefix("signalbox_dispatcher");
+        let claims = claims::ClaimMetrics::register(&mut registry);
         let dead_letters = dead_letters::DeadLetterMetrics::register(&mut registry, sink_names);
         let ingest = ingest::IngestMetrics::register(&mut registry);
         let log = log::LogMetrics::register(&mut registry);
@@ -58,7 +61,7 @@ impl Metrics {
         let sinks = sinks::register(&mut registry, sink_names);
         let effort = effort::register(&mut registry, sink_names);
         let traces = traces::TraceMetrics::register(&mut registry);
-        Self(Arc::new(Inner { registry, dead_letters, ingest, log, process, sinks, effort, traces }))
+        Self(Arc::new(Inner { registry, claims, dead_letters, ingest, log, process, sinks, effort, traces }))
     }
 
     /// The `OpenMetrics` text, with the log's own figures if it is open.

@@ -25,61 +25,61 @@ use node::Node;
 
 /// What a run is made of.
 #[derive(Clone, Debug)]
-pub(super) struct Setup {
-    pub(super) seed: u64,
+struct Setup {
+    seed: u64,
     /// How many shards own slots, under epoch 1 and so on.
-    pub(super) counts: Vec<u32>,
-    pub(super) keys: u64,
-    pub(super) events: u64,
+    counts: Vec<u32>,
+    keys: u64,
+    events: u64,
     /// How many times a shard is restarted.
-    pub(super) restarts: u32,
+    restarts: u32,
     /// Whether messages are lost, repeated, and late.
-    pub(super) faults: bool,
+    faults: bool,
     /// Whether a table is made when the one before has been carried out.
-    pub(super) patient: bool,
+    patient: bool,
 }
 
 /// An event: its key, and how many its producer sent before.
-pub(super) type Event = (u64, u64);
+type Event = (u64, u64);
 
 /// What the sink got, by key, in order.
 #[derive(Default)]
-pub(super) struct Sink(Mutex<BTreeMap<u64, Vec<u64>>>);
+struct Sink(Mutex<BTreeMap<u64, Vec<u64>>>);
 
 impl Sink {
-    pub(super) fn deliver(&self, (key, number): Event) {
+    fn deliver(&self, (key, number): Event) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().push(number);
     }
 
-    pub(super) fn delivered(&self) -> BTreeMap<u64, Vec<u64>> {
+    fn delivered(&self) -> BTreeMap<u64, Vec<u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 /// Numbers that a seed begins.
-pub(super) struct Dice(Mutex<u64>);
+struct Dice(Mutex<u64>);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         Self(Mutex::new(seed))
     }
 
     /// From 0 to below `end`.
-    pub(super) fn below(&self, end: u64) -> u64 {
+    fn below(&self, end: u64) -> u64 {
         crate::random::next_of(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)) % end
     }
 }
 
-pub(super) struct World {
-    pub(super) setup: Setup,
-    pub(super) dice: Dice,
-    pub(super) sink: Arc<Sink>,
-    pub(super) network: Arc<Network>,
-    pub(super) nodes: Vec<Arc<Node>>,
+struct World {
+    setup: Setup,
+    dice: Dice,
+    sink: Arc<Sink>,
+    network: Arc<Network>,
+    nodes: Vec<Arc<Node>>,
 }
 
 impl World {
-    pub(super) async fn new(setup: Setup) -> Arc<Self> {
+    async fn new(setup: Setup) -> Arc<Self> {
         println!("{setup:?}");
         let shards = setup.counts.iter().copied().max().unwrap();
         let network = Arc::new(Network::new(setup.seed, setup.faults));
@@ -93,7 +93,7 @@ impl World {
         Arc::new(Self { dice: Dice::new(setup.seed ^ 7), setup, sink, network, nodes })
     }
 
-    pub(super) fn table(&self, epoch: u64) -> RoutingTable {
+    fn table(&self, epoch: u64) -> RoutingTable {
         let shards = self.setup.counts[usize::try_from(epoch).unwrap() - 1];
         let peers =
             (0..).zip(&self.nodes).map(|(ordinal, node)| Peer { ordinal, log: node.log_id(), ..Peer::default() });
@@ -101,7 +101,7 @@ impl World {
     }
 
     /// Pushes a table to some shard or other; the rest learn of it from that one.
-    pub(super) fn push(&self, epoch: u64, to: impl Fn(usize) -> bool) {
+    fn push(&self, epoch: u64, to: impl Fn(usize) -> bool) {
         let table = self.table(epoch);
         for (_, node) in self.nodes.iter().enumerate().filter(|(at, _)| to(*at)) {
             node.with(|up| up.claiming.push(table.clone()).unwrap());
@@ -109,7 +109,7 @@ impl World {
     }
 
     /// Waits until every shard has carried out this table. Whoever was down when it was pushed gets it again.
-    pub(super) async fn carried_out(&self, epoch: u64) {
+    async fn carried_out(&self, epoch: u64) {
         let shards = self.setup.counts[usize::try_from(epoch).unwrap() - 1];
         let is_done = |(ordinal, node): (u32, &Arc<Node>)| {
             node.with(|up| {
@@ -124,7 +124,7 @@ impl World {
         self.until("a table is carried out", || (0..).zip(&self.nodes).all(is_done)).await;
     }
 
-    pub(super) async fn until(&self, what: &str, holds: impl Fn() -> bool) {
+    async fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while !holds() {
             if Instant::now() > deadline {

@@ -100,6 +100,7 @@ impl Node {
             writer: writer.clone(),
             sinks: sinks(),
             outbox: Arc::new(Link { from: self.ordinal, network: self.network.clone() }),
+            metrics: Metrics::new(&sinks()),
             tick: Duration::from_millis(50),
             batch_bytes: 100,
         };

@@ -37,19 +37,19 @@ enum Asked {
 }
 
 async fn ask(node: &Node, event: Event, routed: Option<Epoch>) -> Asked {
-    let Some((router, writer)) = node.with(|up| (up.claiming.clone(), up.writer.clone())) else { return Asked::No };
-    let mut routes = router.route(&[hash(event.0)], routed);
-    if routes.ways == [Way::Hold] && routed.is_none() {
-        let _ = tokio::time::timeout(Duration::from_millis(20), router.changed(routes.seen)).await;
-        routes = router.route(&[hash(event.0)], routed);
+    let Some((claiming, writer)) = node.with(|up| (up.claiming.clone(), up.writer.clone())) else { return Asked::No };
+    let mut found = claiming.route(&[hash(event.0)], routed);
+    if found.ways == [Way::Hold] && routed.is_none() {
+        let _ = tokio::time::timeout(Duration::from_millis(20), claiming.changed(found.seen)).await;
+        found = claiming.route(&[hash(event.0)], routed);
     }
-    drop(router);
-    match routes.ways[..] {
+    drop(claiming);
+    match found.ways[..] {
         [Way::Here] => match Node::append(&writer, event).await {
             Ok(()) => Asked::Stored,
             Err(_) => Asked::No,
         },
-        [Way::Owner(owner)] => Asked::Owner(owner, routes.epoch),
+        [Way::Owner(owner)] => Asked::Owner(owner, found.epoch),
         _ => Asked::No,
     }
 }

@@ -19,6 +19,7 @@ use super::totals::Totals;
 use super::view::{LetterView, TotalsView, cursor, of_cursor};
 use super::{DeadLetters, StoreError};
 use crate::event::{self, STRUCTURED_JSON};
+use crate::serve::claiming;
 use crate::serve::log::ShardLog;
 use crate::serve::metrics::Metrics;
 use crate::serve::shutdown::Phase;
@@ -58,9 +59,10 @@ impl Desk {
         writer: Writer,
         phase: watch::Receiver<Phase>,
         metrics: Metrics,
+        router: Option<Arc<dyn claiming::Router>>,
     ) -> Result<Self, StoreError> {
         let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-        let replayer = Replayer::start(letters.clone(), config, log, writer, phase, metrics)?;
+        let replayer = Replayer::start(letters.clone(), config, log, writer, phase, metrics, router)?;
         Ok(Self { letters, replayer, sinks })
     }
 

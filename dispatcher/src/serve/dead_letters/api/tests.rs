@@ -80,7 +80,7 @@ impl Shard {
         let (writer, _) = Writer::start(log.clone(), metrics.clone(), Duration::ZERO).unwrap();
         let (phase, phases) = watch::channel(Phase::Serving);
         let config = Arc::new(config(&["a", "b"]));
-        let desk = Desk::open(letters.clone(), config, log.clone(), writer, phases, metrics.clone()).unwrap();
+        let desk = Desk::open(letters.clone(), config, log.clone(), writer, phases, metrics.clone(), None).unwrap();
         let cell = OnceLock::new();
         let _ = cell.set(desk);
         Some(Self { letters, log, phase, metrics, routes: router(Arc::new(cell)) })

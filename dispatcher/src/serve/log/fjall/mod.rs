@@ -238,6 +238,7 @@ impl ShardLog for FjallLog {
                 sinks: ledger.unsettled(),
                 lost: 0,
                 end: ledger.end(),
+                departed: 0,
             };
             (ledger.oldest(), stats)
         };

@@ -30,6 +30,7 @@ pub(in crate::serve) mod tests;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -65,6 +66,8 @@ pub(in crate::serve) struct PairLog {
     id: Mutex<Option<u64>>,
     /// What was settled in the inherited log since its last sync: slots and sinks.
     unsynced: Mutex<HashSet<(usize, SinkId)>>,
+    /// See [`LogStats::departed`].
+    departed: AtomicU64,
 }
 
 impl PairLog {
@@ -86,7 +89,7 @@ impl PairLog {
         directory: Arc<dyn Directory>,
     ) -> Result<Self, LogError> {
         let (inherited, id, unsynced) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let pair = Self { own, inherited, open, sinks, directory, id, unsynced };
+        let pair = Self { own, inherited, open, sinks, directory, id, unsynced, departed: AtomicU64::new(0) };
         if is_there {
             pair.inherited()?;
         }
@@ -113,7 +116,7 @@ impl PairLog {
     /// To be called by the writer.
     pub(in crate::serve) fn order(&self, slots: &SlotSet) -> Result<(), LogError> {
         match self.inherited.get() {
-            Some(inherited) => inherited.order(slots).map(|_| ()),
+            Some(inherited) => self.depart(inherited.log.stats()?.events, || inherited.order(slots).map(|_| ())),
             None => Ok(()),
         }
     }
@@ -122,8 +125,22 @@ impl PairLog {
     pub(in crate::serve) fn moved(&self, entries: &[Entry]) -> Result<(), LogError> {
         let sinks = 0..self.sinks;
         let all: Vec<_> = entries.iter().flat_map(|&entry| sinks.clone().map(move |sink| (sink, entry))).collect();
-        self.settle(&all)?;
-        self.sync()
+        self.depart(entries.len() as u64, || {
+            self.settle(&all)?;
+            self.sync()
+        })
+    }
+
+    /// Does what takes events out of the backlog though no sink settled them, `most` at most, and counts them: before they
+    /// are gone, so that nobody takes them for settled.
+    fn depart(&self, most: u64, take: impl FnOnce() -> Result<(), LogError>) -> Result<(), LogError> {
+        let before = self.both()?;
+        self.departed.fetch_add(most, Ordering::AcqRel);
+        take()?;
+        let after = self.both()?;
+        let gone = (before.events + after.end.saturating_sub(before.end)).saturating_sub(after.events);
+        self.departed.fetch_sub(most.saturating_sub(gone), Ordering::AcqRel);
+        Ok(())
     }
 
     /// Everything of the own log below this is settled.
@@ -239,6 +256,19 @@ impl ShardLog for PairLog {
     }
 
     fn stats(&self) -> Result<LogStats, LogError> {
+        let stats = self.both()?;
+        // After the rest: what is missing from that is counted by now.
+        Ok(LogStats { departed: self.departed.load(Ordering::Acquire), ..stats })
+    }
+
+    fn backlog_bytes(&self) -> u64 {
+        self.own.backlog_bytes() + self.inherited.get().map_or(0, |inherited| inherited.log.backlog_bytes())
+    }
+}
+
+impl PairLog {
+    /// What both logs say of themselves.
+    fn both(&self) -> Result<LogStats, LogError> {
         let own = self.own.stats()?;
         let Some(inherited) = self.inherited.get() else { return Ok(own) };
         let other = inherited.log.stats()?;
@@ -250,10 +280,7 @@ impl ShardLog for PairLog {
             sinks: own.sinks.iter().zip(&other.sinks).map(|(own, other)| own + other).collect(),
             lost: own.lost + other.lost,
             end: own.end + other.end,
+            departed: 0,
         })
-    }
-
-    fn backlog_bytes(&self) -> u64 {
-        self.own.backlog_bytes() + self.inherited.get().map_or(0, |inherited| inherited.log.backlog_bytes())
     }
 }

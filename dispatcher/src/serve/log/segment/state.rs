@@ -114,6 +114,7 @@ impl State {
             sinks: self.sinks.pick(&self.ledger.unsettled()),
             lost: self.lost,
             end: self.ledger.end(),
+            departed: 0,
         }
     }
 }
