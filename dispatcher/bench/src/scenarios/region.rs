@@ -85,8 +85,8 @@ pub(super) async fn claims(lab: &Lab) -> Result<Vec<Figure>> {
         Ok::<_, anyhow::Error>((grown, shrunk))
     };
     let load_flags = flags(seconds);
-    let (changed, loads) = tokio::join!(changes, load_all(lab, &targets, &load_flags));
-    let ((grown, shrunk), loads) = (changed?, loads?);
+    let (took, loads) = tokio::join!(changes, load_all(lab, &targets, &load_flags));
+    let ((grown, shrunk), loads) = (took?, loads?);
     for shard in &region.shards {
         shard.drained(&["sink".to_owned()]).await?;
     }
