@@ -44,8 +44,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "DIR", default_value = "./signalbox-data")]
     data_dir: PathBuf,
     /// The number of this shard in its region. It takes part in routing: it waits for the region's routing table, and
-    /// passes events on to the shard that owns their key. Needs a control port in the file; SIGNALBOX_ORDINAL says the
-    /// same, and is of no meaning without one.
+    /// passes events on to the shard that owns their key. Needs a control port in the file. In a pod the environment
+    /// says it, and without a control port that is of no meaning.
     #[arg(long, value_name = "N", requires = "config")]
     ordinal: Option<u32>,
     /// Write {"listen": ..., "admin": ...} here once both are bound: for callers that ask for port 0.

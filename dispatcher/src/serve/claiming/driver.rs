@@ -23,7 +23,7 @@ use super::marks::Marks;
 use super::opening::Opening;
 use super::parcel::{Outbox, Parcel};
 use super::storing;
-use crate::claims::{Batch, Durable, Effect, Epoch, Input, Message, Ordinal, Slots};
+use crate::claims::{Batch, Durable, Effect, Epoch, Input, Message, Ordinal, Slot, Slots};
 use crate::serve::log::Position;
 use crate::serve::metrics::Metrics;
 use crate::serve::slots::{KEYLESS, SlotSet};
@@ -112,21 +112,27 @@ impl Driver {
                 self.feed(Input::Table(table), &Arc::default());
             }
             Heard::Parcel(from, parcel) => {
-                {
-                    let mut machine = self.shared.machine();
-                    if let Message::Seal(table) | Message::Newer(table) = &parcel.message {
-                        machine.heard_of(table.epoch);
-                    }
-                    let mine = || machine.claims.slots_of(self.me);
-                    if !storing::is_whole(&parcel, machine.claims.epoch(), mine) {
-                        tracing::warn!(from, "a shard has sent other events than it said: they are not taken");
-                        return;
-                    }
+                if let Message::Seal(table) | Message::Newer(table) = &parcel.message {
+                    self.shared.machine().heard_of(table.epoch);
+                }
+                if !self.is_whole(&parcel) {
+                    tracing::warn!(from, "a shard has sent other events than it said: they are not taken");
+                    return;
                 }
                 let Parcel { message, sinks, events } = parcel;
                 self.feed(Input::Message(from, message), &Arc::new(Load { sinks, events }));
             }
         }
+    }
+
+    fn is_whole(&self, parcel: &Parcel) -> bool {
+        let Message::Transfer(epoch, _, slots) = &parcel.message else { return true };
+        let mine = {
+            let machine = self.shared.machine();
+            // One of another epoch is not taken anyway.
+            (machine.claims.epoch() == *epoch).then(|| machine.claims.slots_of(self.me))
+        };
+        mine.is_none_or(|mine| storing::is_whole(slots, &parcel.events, &mine))
     }
 
     fn finished(&mut self, done: Done) {
@@ -321,7 +327,12 @@ impl Driver {
     }
 
     fn store(&mut self, of: (Ordinal, Epoch, Batch), slots: &Slots, load: &Arc<Load>) -> Option<(Input, Arc<Load>)> {
-        match storing::bequests(&self.jobs.transfers, load, slots) {
+        let since: BTreeMap<Slot, Epoch> = {
+            let machine = self.shared.machine();
+            let all = machine.claims.slots_of(self.me).into_iter();
+            all.map(|slot| (slot, machine.claims.before(slot))).collect()
+        };
+        match storing::bequests(&self.jobs.transfers, load, slots, &since) {
             Ok(bequests) => {
                 self.running.spawn(self.jobs.clone().store(of, bequests));
                 None
