@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::giving::{Batch as Gathered, Giving, Load, Wanted};
+use super::giving::{Batch as Gathered, Giving, Load, Survey, Wanted};
 use super::handle::{Heard, Shared};
 use super::jobs::{Done, Jobs};
 use super::marks::Marks;
@@ -43,6 +43,8 @@ pub(super) struct Driver {
     waiting: Option<Durable>,
     opening: Opening,
     giving: BTreeMap<Ordinal, Giving>,
+    /// Under the present epoch.
+    survey: Option<Arc<Survey>>,
     /// Whether it was said that a sink is not known here.
     told: bool,
     metrics: Metrics,
@@ -69,6 +71,7 @@ impl Driver {
             waiting: None,
             opening: Opening::default(),
             giving: BTreeMap::new(),
+            survey: None,
             told: false,
             metrics,
             claiming_since: None,
@@ -250,6 +253,7 @@ impl Driver {
         self.opening.keep_only(&keep);
         // What is found under an older table is not given any more.
         self.giving.clear();
+        self.survey = None;
         let closing = self.jobs.transfers.close(&SlotSet::all().without(&keep));
         self.running.spawn(async move {
             match closing.await {
@@ -270,9 +274,13 @@ impl Driver {
             let wanted = self.wanted(to, epoch);
             self.giving.insert(to, Giving::new(epoch, wanted));
         }
+        let survey = match &self.survey {
+            Some(survey) => survey.clone(),
+            None => self.survey.insert(Arc::new(Survey::new(self.wanted(self.me, epoch)))).clone(),
+        };
         let Some(giving) = self.giving.get_mut(&to) else { return };
-        let (given, wanted) = (std::mem::take(&mut giving.given), giving.wanted.clone());
-        self.running.spawn(self.jobs.clone().give((to, epoch), given, wanted, giving.next));
+        let (given, what) = (std::mem::take(&mut giving.given), (survey, giving.wanted.clone()));
+        self.running.spawn(self.jobs.clone().give((to, epoch), given, what, giving.next));
     }
 
     /// Answers may be others: measures how long it took until all slots of a table are accepted.
