@@ -13,6 +13,7 @@ mod support;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rcgen::ExtendedKeyUsagePurpose;
 use support::keys::{Authority, OPERATOR, Pair, SHARD, authority, connect, control, pair};
 use support::{Shard, config, eventually, refusing};
 use tempfile::TempDir;
