@@ -19,7 +19,7 @@ use support::producers::Producers;
 use support::region::Region;
 use support::{event_headers, eventually, request};
 
-/// Keys, each with a producer.
+/// Keys, each with a producer; one more has none.
 const KEYS: usize = 24;
 
 /// Events that are accepted between two changes.

@@ -3,11 +3,20 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::Args;
-use signalbox_contract::TlsConfig;
+use signalbox_contract::{ORDINAL_VARIABLE, TlsConfig};
 use signalbox_dispatcher::serve::{self, ServeOptions, TraceOptions};
 
 use super::values;
+
+/// What the environment says of the number of this shard.
+fn pod_ordinal() -> anyhow::Result<Option<u32>> {
+    let Ok(text) = std::env::var(ORDINAL_VARIABLE) else { return Ok(None) };
+    let number =
+        text.parse().with_context(|| format!("{ORDINAL_VARIABLE} is {text:?}: make it a number, or leave it out"))?;
+    Ok(Some(number))
+}
 
 #[derive(Args)]
 pub(crate) struct Serve {
@@ -34,9 +43,10 @@ pub(crate) struct Serve {
     /// Where the log is kept. One process at a time.
     #[arg(long, value_name = "DIR", default_value = "./signalbox-data")]
     data_dir: PathBuf,
-    /// The number of this shard in its region. With a control port in the file, it takes part in routing: it waits for
-    /// the region's routing table, and passes events on to the shard that owns their key.
-    #[arg(long, value_name = "N", env = "SIGNALBOX_ORDINAL", requires = "config")]
+    /// The number of this shard in its region. It takes part in routing: it waits for the region's routing table, and
+    /// passes events on to the shard that owns their key. Needs a control port in the file. In a pod the environment
+    /// says it, and without a control port that is of no meaning.
+    #[arg(long, value_name = "N", requires = "config")]
     ordinal: Option<u32>,
     /// Write {"listen": ..., "admin": ...} here once both are bound: for callers that ask for port 0.
     #[arg(long, value_name = "FILE")]
@@ -66,8 +76,19 @@ impl Serve {
         } = self;
         let tls = tls_cert.zip(tls_key).map(|(cert_file, key_file)| TlsConfig { cert_file, key_file });
         let traces = traces.map(|file| TraceOptions { file, ratio: trace_ratio });
-        serve::run(ServeOptions { config, sinks, tls, listen, admin_listen, data_dir, ordinal, addresses, traces })
-            .await?;
+        serve::run(ServeOptions {
+            config,
+            sinks,
+            tls,
+            listen,
+            admin_listen,
+            data_dir,
+            ordinal,
+            pod_ordinal: pod_ordinal()?,
+            addresses,
+            traces,
+        })
+        .await?;
         Ok(true)
     }
 }

@@ -102,8 +102,10 @@ pub struct ServeOptions {
     pub admin_listen: SocketAddr,
     /// Where the log is.
     pub data_dir: PathBuf,
-    /// The shard's number in its region. With a control port in the configuration it takes part in routing.
+    /// The shard's number in its region: it takes part in routing, for which the configuration has to have a control port.
     pub ordinal: Option<u32>,
+    /// The same, as the environment says it: without a control port it takes part in no routing.
+    pub pod_ordinal: Option<u32>,
     /// Where to write down the addresses once they are bound.
     pub addresses: Option<PathBuf>,
     /// Where spans go, if they go anywhere.
@@ -139,7 +141,12 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(path) = &options.addresses {
         output::write_addresses(path, events.local_addr()?, Some(admin_address), control_address)?;
     }
-    let links = match (&config.control, options.ordinal) {
+    if config.control.is_none() && options.ordinal.is_some() {
+        return Err(anyhow!(
+            "--ordinal needs a control port, where shards speak to each other: give the configuration one, or leave it out"
+        ));
+    }
+    let links = match (&config.control, options.ordinal.or(options.pod_ordinal)) {
         (Some(control), Some(ordinal)) => Some((Links::new(&config, control, ordinal)?, ordinal)),
         _ => None,
     };

@@ -172,7 +172,7 @@ fn millis(span: std::time::Duration) -> u64 {
 mod tests {
     use super::{Health, settled};
     use crate::serve::log::memory::{Disk, MemoryLog};
-    use crate::serve::log::{NewRecord, ShardLog as _, SinkSet};
+    use crate::serve::log::{LogStats, NewRecord, ShardLog as _, SinkSet};
     use bytes::Bytes;
 
     #[test]
@@ -194,7 +194,9 @@ mod tests {
         for (entry, so_far) in log.unsettled(0, 0, 10).unwrap().entries.into_iter().zip(1..) {
             log.settle(&[(0, entry)]).unwrap();
             log.settle(&[(0, entry)]).unwrap();
-            assert_eq!(settled(&opened, &log.stats().unwrap()), so_far, "settling twice is settling once");
+            let stats = log.stats().unwrap();
+            assert_eq!(settled(&opened, &stats), so_far, "settling twice is settling once");
+            assert_eq!(settled(&opened, &LogStats { departed: 1, ..stats }), so_far - 1, "what departs is not settled");
         }
     }
 

@@ -97,6 +97,11 @@ impl Transfers {
         Ok(found)
     }
 
+    /// Of which slots there is something that is `wanted`: see [`PairLog::survey`]. Reads an index.
+    pub(super) fn survey(&self, wanted: impl Fn(usize, Position) -> bool) -> Result<SlotSet, LogError> {
+        self.log.survey(wanted)
+    }
+
     /// These events are with another shard, on its disk. When this returns they are settled here, durably.
     pub(super) async fn moved(&self, entries: Vec<Entry>) -> Result<(), NotStored> {
         let log = self.log.clone();

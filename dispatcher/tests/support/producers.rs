@@ -1,4 +1,5 @@
-//! Producers of one key each, which send the next event when the last was accepted, each to another shard.
+//! Producers of one key each, and one without, which send the next event when the last was accepted, each to another
+//! shard.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +36,7 @@ struct Shared {
 /// What came of them.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    /// Events accepted of each key.
+    /// Events accepted of each producer.
     pub(crate) accepted: Vec<u64>,
     /// What was answered but 202.
     pub(crate) refused: Vec<String>,
@@ -45,7 +46,7 @@ pub(crate) struct Told {
 
 struct Producer {
     source: String,
-    key: String,
+    key: Option<String>,
     /// Counts requests: where the next one goes.
     turn: usize,
     connections: HashMap<String, SendRequest<Full<Bytes>>>,
@@ -55,13 +56,14 @@ struct Producer {
 }
 
 impl Producers {
-    /// Starts so many, which send to these shards.
+    /// Starts so many with a key and one without, which send to these shards.
     pub(crate) fn start(keys: usize, targets: &[&str]) -> Self {
         let shared =
             Arc::new(Shared { targets: Mutex::default(), accepted: AtomicU64::new(0), stop: watch::channel(false).0 });
         let producers = Self { shared, tasks: Vec::new() };
         producers.send_to(targets);
-        let tasks = (0..keys).map(|key| tokio::spawn(Producer::new(key).run(producers.shared.clone()))).collect();
+        let tasks = (0..=keys).map(|number| Producer::new(number, (number < keys).then(|| format!("key-{number}"))));
+        let tasks = tasks.map(|producer| tokio::spawn(producer.run(producers.shared.clone()))).collect();
         Self { tasks, ..producers }
     }
 
@@ -97,9 +99,9 @@ impl Producers {
 impl Told {
     /// Waits until all that was accepted has arrived, and checks that it did so in order.
     pub(crate) async fn arrived(&self, sink: &Daemon) {
-        for (key, &accepted) in self.accepted.iter().enumerate() {
-            assert!(accepted > 0, "nothing of key {key} was accepted");
-            let path = format!("/received?source=/producer/{key}");
+        for (producer, &accepted) in self.accepted.iter().enumerate() {
+            assert!(accepted > 0, "nothing of producer {producer} was accepted");
+            let path = format!("/received?source=/producer/{producer}");
             let mut received = json!(null);
             for _ in 0..500 {
                 received = sink.get(&path).await.json();
@@ -108,7 +110,7 @@ impl Told {
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            assert_eq!(received, json!([[0, accepted - 1]]), "of key {key}: {}", sink.summary().await);
+            assert_eq!(received, json!([[0, accepted - 1]]), "of producer {producer}: {}", sink.summary().await);
         }
         let summary = sink.summary().await;
         assert_eq!(summary["out_of_order"], json!(0), "{summary}");
@@ -117,11 +119,11 @@ impl Told {
 }
 
 impl Producer {
-    fn new(key: usize) -> Self {
+    fn new(number: usize, key: Option<String>) -> Self {
         Self {
-            source: format!("/producer/{key}"),
-            key: format!("key-{key}"),
-            turn: key,
+            source: format!("/producer/{number}"),
+            key,
+            turn: number,
             connections: HashMap::new(),
             accepted: 0,
             refused: Vec::new(),
@@ -165,14 +167,16 @@ impl Producer {
         let sender = self.connections.get_mut(target).unwrap();
         sender.ready().await?;
         let number = self.accepted.to_string();
-        let request = Request::post("/")
+        let mut request = Request::post("/")
             .header("host", target)
             .header("ce-specversion", "1.0")
             .header("ce-type", "test")
             .header("ce-source", &self.source)
-            .header("ce-id", &number)
-            .header("ce-sequence", &number)
-            .header("ce-partitionkey", &self.key);
+            .header("ce-id", &number);
+        if let Some(key) = &self.key {
+            // Without a key there is no order.
+            request = request.header("ce-partitionkey", key).header("ce-sequence", &number);
+        }
         let response = sender.send_request(request.body(Full::from("data"))?).await?;
         let status = response.status();
         let answer = response.into_body().collect().await?.to_bytes();

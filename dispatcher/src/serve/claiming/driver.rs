@@ -16,14 +16,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::giving::{Batch as Gathered, Giving, Load, Wanted};
+use super::giving::{Batch as Gathered, Giving, Load, Survey, Wanted};
 use super::handle::{Heard, Shared};
 use super::jobs::{Done, Jobs};
 use super::marks::Marks;
 use super::opening::Opening;
 use super::parcel::{Outbox, Parcel};
 use super::storing;
-use crate::claims::{Batch, Durable, Effect, Epoch, Input, Message, Ordinal, Slots};
+use crate::claims::{Batch, Durable, Effect, Epoch, Input, Message, Ordinal, Slot, Slots};
 use crate::serve::log::Position;
 use crate::serve::metrics::Metrics;
 use crate::serve::slots::{KEYLESS, SlotSet};
@@ -43,6 +43,8 @@ pub(super) struct Driver {
     waiting: Option<Durable>,
     opening: Opening,
     giving: BTreeMap<Ordinal, Giving>,
+    /// Under the present epoch.
+    survey: Option<Arc<Survey>>,
     /// Whether it was said that a sink is not known here.
     told: bool,
     metrics: Metrics,
@@ -69,6 +71,7 @@ impl Driver {
             waiting: None,
             opening: Opening::default(),
             giving: BTreeMap::new(),
+            survey: None,
             told: false,
             metrics,
             claiming_since: None,
@@ -109,21 +112,27 @@ impl Driver {
                 self.feed(Input::Table(table), &Arc::default());
             }
             Heard::Parcel(from, parcel) => {
-                {
-                    let mut machine = self.shared.machine();
-                    if let Message::Seal(table) | Message::Newer(table) = &parcel.message {
-                        machine.heard_of(table.epoch);
-                    }
-                    let mine = || machine.claims.slots_of(self.me);
-                    if !storing::is_whole(&parcel, machine.claims.epoch(), mine) {
-                        tracing::warn!(from, "a shard has sent other events than it said: they are not taken");
-                        return;
-                    }
+                if let Message::Seal(table) | Message::Newer(table) = &parcel.message {
+                    self.shared.machine().heard_of(table.epoch);
+                }
+                if !self.is_whole(&parcel) {
+                    tracing::warn!(from, "a shard has sent other events than it said: they are not taken");
+                    return;
                 }
                 let Parcel { message, sinks, events } = parcel;
                 self.feed(Input::Message(from, message), &Arc::new(Load { sinks, events }));
             }
         }
+    }
+
+    fn is_whole(&self, parcel: &Parcel) -> bool {
+        let Message::Transfer(epoch, _, slots) = &parcel.message else { return true };
+        let mine = {
+            let machine = self.shared.machine();
+            // One of another epoch is not taken anyway.
+            (machine.claims.epoch() == *epoch).then(|| machine.claims.slots_of(self.me))
+        };
+        mine.is_none_or(|mine| storing::is_whole(slots, &parcel.events, &mine))
     }
 
     fn finished(&mut self, done: Done) {
@@ -252,6 +261,7 @@ impl Driver {
         self.opening.keep_only(&keep);
         // What is found under an older table is not given any more.
         self.giving.clear();
+        self.survey = None;
         let closing = self.jobs.transfers.close(&SlotSet::all().without(&keep));
         self.running.spawn(async move {
             match closing.await {
@@ -272,9 +282,13 @@ impl Driver {
             let wanted = self.wanted(to, epoch);
             self.giving.insert(to, Giving::new(epoch, wanted));
         }
+        let survey = match &self.survey {
+            Some(survey) => survey.clone(),
+            None => self.survey.insert(Arc::new(Survey::new(self.wanted(self.me, epoch)))).clone(),
+        };
         let Some(giving) = self.giving.get_mut(&to) else { return };
-        let (given, wanted) = (std::mem::take(&mut giving.given), giving.wanted.clone());
-        self.running.spawn(self.jobs.clone().give((to, epoch), given, wanted, giving.next));
+        let (given, what) = (std::mem::take(&mut giving.given), (survey, giving.wanted.clone()));
+        self.running.spawn(self.jobs.clone().give((to, epoch), given, what, giving.next));
     }
 
     /// Answers may be others: measures how long it took until all slots of a table are accepted.
@@ -315,7 +329,12 @@ impl Driver {
     }
 
     fn store(&mut self, of: (Ordinal, Epoch, Batch), slots: &Slots, load: &Arc<Load>) -> Option<(Input, Arc<Load>)> {
-        match storing::bequests(&self.jobs.transfers, load, slots) {
+        let since: BTreeMap<Slot, Epoch> = {
+            let machine = self.shared.machine();
+            let all = machine.claims.slots_of(self.me).into_iter();
+            all.map(|slot| (slot, machine.claims.before(slot))).collect()
+        };
+        match storing::bequests(&self.jobs.transfers, load, slots, &since) {
             Ok(bequests) => {
                 self.running.spawn(self.jobs.clone().store(of, bequests));
                 None

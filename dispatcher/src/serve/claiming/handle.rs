@@ -254,3 +254,6 @@ impl Router for Claiming {
         self.shared.machine().claims.table().cloned()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::durable::{self, State};
-use super::giving::{self, Batch as Gathered, Wanted};
+use super::giving::{self, Batch as Gathered, Survey, Wanted};
 use super::marks::Marks;
 use crate::claims::{Batch, Durable, Epoch, Ordinal};
 use crate::serve::log::{Bequest, Entry, PairLog, Position, ShardLog as _};
@@ -107,7 +107,7 @@ impl Jobs {
         self,
         (to, epoch): (Ordinal, Epoch),
         given: Vec<Entry>,
-        wanted: Arc<Wanted>,
+        (survey, wanted): (Arc<Survey>, Arc<Wanted>),
         from: Option<Position>,
     ) -> Done {
         while !given.is_empty() {
@@ -118,8 +118,9 @@ impl Jobs {
             }
         }
         loop {
-            let (transfers, wanted, most) = (self.transfers.clone(), wanted.clone(), self.batch_bytes);
-            match tokio::task::spawn_blocking(move || giving::gather(&transfers, &wanted, from, most)).await {
+            let (transfers, survey, wanted) = (self.transfers.clone(), survey.clone(), wanted.clone());
+            let most = self.batch_bytes;
+            match tokio::task::spawn_blocking(move || giving::gather(&transfers, &survey, &wanted, from, most)).await {
                 Ok(Ok(batch)) => return Done::Gathered(to, epoch, batch),
                 Ok(Err(error)) => tracing::error!(%error, to, "what belongs to another shard cannot be read"),
                 Err(error) => tracing::error!(%error, to, "gathering for another shard was interrupted"),

@@ -157,6 +157,10 @@ impl Store {
         let keys = keys(events);
         let mut waits = Waits::new(self);
         loop {
+            if !self.phase.borrow().accepts() {
+                // What was stored now might not be answered any more, and come again.
+                return Passed::Later("it is stopping".to_owned());
+            }
             let routes = routing.router.route(&keys, Some(epoch));
             let Split { owners, held, .. } = split(&routes.ways);
             if held.is_empty() && owners.is_empty() {

@@ -51,7 +51,7 @@ use bytes::Bytes;
 
 #[cfg(test)]
 use fjall::FjallLog;
-pub(super) use pair::{Bequest, Gifts, INHERITED, Origin, PairLog};
+pub(super) use pair::{Bequest, Gifts, INHERITED, Origin, PairLog, is_inherited};
 use segment::SegmentLog;
 pub use segment::fuzz;
 

@@ -93,6 +93,8 @@ async fn a_claim_takes_over_what_the_giver_still_held_and_a_repeat_changes_nothi
     giver.transfers.moved(gifts.iter().map(|gift| gift.entry).collect()).await.unwrap();
     assert_eq!((giver.log.stats().unwrap().events, heir.log.stats().unwrap().events), (6, 3));
     assert_eq!(heir.log.stats().unwrap().sinks, [2, 3], "what b had is not for it");
+    giver.transfers.moved(gifts.iter().map(|gift| gift.entry).collect()).await.unwrap();
+    assert_eq!(giver.log.stats().unwrap().departed, 3, "what is moved again has gone once");
     heir.transfers.order(&claimed).await.unwrap();
     heir.transfers.open(&claimed);
     assert_eq!(heir.transfers.inherited().unwrap(), claimed);

@@ -28,10 +28,6 @@ pub(super) fn fleet() -> RoutingTable {
     RoutingTable { fleet: "orders".to_owned(), region: "eu".to_owned(), ..RoutingTable::default() }
 }
 
-fn sinks() -> Vec<String> {
-    vec!["sink".to_owned()]
-}
-
 /// The hash of a key, spread over the slots.
 pub(super) fn hash(key: u64) -> Option<u64> {
     (key < KEYLESS_FROM).then(|| key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 7)
@@ -60,6 +56,8 @@ pub(super) struct Node {
     sink: Arc<Sink>,
     seed: u64,
     up: Mutex<Option<Up>>,
+    /// Of which one delivers: the first.
+    sinks: Mutex<Vec<String>>,
     log_id: OnceLock<u64>,
 }
 
@@ -72,6 +70,7 @@ impl Node {
             sink,
             seed,
             up: Mutex::default(),
+            sinks: Mutex::new(vec!["sink".to_owned()]),
             log_id: OnceLock::new(),
         }
     }
@@ -86,10 +85,16 @@ impl Node {
         *self.log_id.get_or_init(|| self.with(|up| up.log.id().unwrap()).unwrap())
     }
 
+    /// From the next start on it has these sinks.
+    pub(super) fn configure(&self, sinks: &[&str]) {
+        *self.sinks.lock().unwrap() = sinks.iter().map(|&sink| sink.to_owned()).collect();
+    }
+
     pub(super) async fn start(&self) {
-        let dir = self.dir.path().to_owned();
-        let log = tokio::task::spawn_blocking(move || open(&dir)).await.unwrap();
-        let (writer, thread) = Writer::start(log.clone(), Metrics::new(&sinks()), Duration::from_mins(1)).unwrap();
+        let sinks = self.sinks.lock().unwrap().clone();
+        let (dir, names, metrics) = (self.dir.path().to_owned(), sinks.clone(), Metrics::new(&sinks));
+        let log = tokio::task::spawn_blocking(move || open(&dir, &names)).await.unwrap();
+        let (writer, thread) = Writer::start(log.clone(), metrics.clone(), Duration::from_mins(1)).unwrap();
         let RoutingTable { fleet, region, .. } = fleet();
         let start = Start {
             fleet,
@@ -98,9 +103,9 @@ impl Node {
             data_dir: self.dir.path().to_owned(),
             log: log.clone(),
             writer: writer.clone(),
-            sinks: sinks(),
+            sinks,
             outbox: Arc::new(Link { from: self.ordinal, network: self.network.clone() }),
-            metrics: Metrics::new(&sinks()),
+            metrics,
             tick: Duration::from_millis(50),
             batch_bytes: 100,
         };
@@ -134,9 +139,9 @@ impl Node {
 }
 
 /// Who used the directory before may need a moment to let go of it.
-fn open(dir: &Path) -> Arc<PairLog> {
+fn open(dir: &Path, sinks: &[String]) -> Arc<PairLog> {
     for _ in 0..200 {
-        match PairLog::open(dir, &sinks()) {
+        match PairLog::open(dir, sinks) {
             Ok(log) => return Arc::new(log),
             Err(error) => println!("{error}"),
         }

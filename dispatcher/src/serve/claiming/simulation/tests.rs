@@ -97,3 +97,31 @@ async fn drawn_tables_faults_and_restarts_lose_nothing_and_keep_the_order_of_eve
         run(Setup { seed, counts, restarts, faults: true, patient: dice.below(2) == 0, ..calm() }).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_for_a_sink_that_the_claimer_does_not_have_stays_until_both_have_the_same() {
+    let setup = Setup { counts: vec![1, 2], keys: 6, events: 5, ..calm() };
+    let world = World::new(setup.clone()).await;
+    world.nodes[0].stop().await;
+    world.nodes[0].configure(&["sink", "old"]);
+    world.nodes[0].start().await;
+    world.push(1, |_| true);
+    let keys = (0..setup.keys).chain([KEYLESS_FROM, KEYLESS_FROM + 1]);
+    futures::future::join_all(keys.map(|key| producer::run(world.clone(), key))).await;
+    world.push(2, |_| true);
+    let on_disk = || world.nodes.iter().all(|node| node.with(|up| up.claiming.report().epoch) == Some(2));
+    world.until("table 2 is on disk", on_disk).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let (claiming, held) = world.nodes[1].with(|up| (up.claiming.report().claiming, up.stats().events)).unwrap();
+    assert!(claiming > 0 && held == 0, "{claiming} slots, {held} events");
+    world.nodes[0].stop().await;
+    world.nodes[0].configure(&["sink"]);
+    world.nodes[0].start().await;
+    world.carried_out(2).await;
+    let is_empty = || world.nodes.iter().all(|node| node.with(|up| up.stats().events) == Some(0));
+    world.until("everything is delivered", is_empty).await;
+    check(&Setup { restarts: 1, ..setup }, &world.sink.delivered());
+    for node in &world.nodes {
+        node.stop().await;
+    }
+}

@@ -144,7 +144,7 @@ async fn a_request_without_room_here_is_refused_before_anything_of_it_is_sent_el
 
 #[tokio::test]
 async fn a_shard_that_stops_lets_nobody_wait() {
-    let router = FakeRouter::new(&[("a", Way::Owner(1))]);
+    let router = FakeRouter::new(&[("a", Way::Owner(1)), ("b", Way::Here)]);
     let fixture = Fixture::new(config(), router.clone(), FakeOwners::new(|_, _| away()));
     let stops = async {
         while *router.asked.lock().unwrap() == 0 {
@@ -155,8 +155,9 @@ async fn a_shard_that_stops_lets_nobody_wait() {
     let events = [event("1", "a")];
     let (stored, ()) = tokio::join!(produced(&fixture, &events, Instant::now()), stops);
     assert!(stored.unwrap_err().1.contains("stopping"));
-    let passed = fixture.store.passed(&events, EPOCH, Instant::now() + LONG).await;
+    let passed = fixture.store.passed(&[event("2", "b")], EPOCH, Instant::now() + LONG).await;
     assert_eq!(passed, Passed::Later("it is stopping".to_owned()));
+    assert!(fixture.stored().is_empty());
 }
 
 #[tokio::test]

@@ -38,6 +38,27 @@ impl PairLog {
     /// Where to begin.
     pub(in crate::serve) const FIRST: Position = INHERITED;
 
+    /// The slots of which there is an event that some sink has not settled, and that is `wanted`: by slot and position.
+    /// Reads the index of both logs.
+    pub(in crate::serve) fn survey(&self, wanted: impl Fn(usize, Position) -> bool) -> Result<SlotSet, LogError> {
+        let mut slots = SlotSet::default();
+        let logs = [self.inherited.get().map(|inherited| &inherited.log), Some(&self.own)];
+        for (log, first) in logs.into_iter().zip([INHERITED, 0]).filter_map(|(log, first)| Some((log?, first))) {
+            let (mut next, end) = (0, log.end());
+            while next < end {
+                let (part, to) = held(&**log, self.sinks, next, READ_BATCH)?;
+                for entry in part.into_iter().map(|held| held.entry) {
+                    let slot = slot_of(entry.key);
+                    if !slots.contains(slot) && wanted(slot, entry.position | first) {
+                        slots.insert(slot);
+                    }
+                }
+                next = to;
+            }
+        }
+        Ok(slots)
+    }
+
     /// Events of these slots that some sink has not settled, from `from` on: records of up to `most_bytes`, but at least
     /// one event, if there is any. Of the own log only those below `own_until`, and
     /// only those that `epoch` tells an epoch for, by slot and position: the

@@ -364,3 +364,24 @@ fn what_is_held_is_given_in_order_in_bounded_batches_and_settled_when_it_has_mov
     assert_eq!(log.stats().unwrap().events, 20 + 4);
     assert_eq!(log.inherited_slots().unwrap(), [0, 3].into_iter().collect());
 }
+
+#[test]
+fn what_is_put_in_order_or_goes_elsewhere_is_settled_by_nobody() {
+    let disks = Disks::default();
+    let log = disks.open(&names());
+    let settled = |log: &PairLog| {
+        let stats = log.stats().unwrap();
+        stats.end - stats.events - stats.departed
+    };
+    log.inherit(&[bequest(2, 0, Some(1)), bequest(1, 0, Some(1)), bequest(1, 1, Some(2))]).unwrap();
+    log.append(&[own(0, Some(3)), own(1, Some(1))]).unwrap();
+    log.order(&slot(1)).unwrap();
+    assert_eq!((settled(&log), inherited(&log, 0).len()), (0, 3));
+    let all: Vec<_> = [INHERITED, 0].into_iter().flat_map(|from| unsettled(&log, 0, from).into_values()).collect();
+    log.moved(&all[..2]).unwrap();
+    assert_eq!((settled(&log), log.stats().unwrap().events), (0, 3));
+    for sink in 0..2 {
+        log.settle(&[(sink, all[2])]).unwrap();
+    }
+    assert_eq!(settled(&log), 1);
+}
