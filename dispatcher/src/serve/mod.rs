@@ -73,7 +73,8 @@ use metrics::Metrics;
 use peers::{Door, Links};
 use report::{Health, Reporter};
 use shutdown::{
-    CLOSE_TIME, DRAIN_TIME, FAREWELL_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, Phase, Signals, TABLE_TIME,
+    CLOSE_TIME, DRAIN_TIME, FAREWELL_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, LINGER_TIME, Phase, QUIET_TIME,
+    Signals, TABLE_TIME,
 };
 use slots::SlotSet;
 use traces::Traces;
@@ -309,8 +310,9 @@ impl Shard {
         let largest = self.config.max_event_bytes;
         let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
         self.phase.send_replace(Phase::Serving);
+        let answers = ingest.clone();
         let server = Server::start_with(listener, tls, move || {
-            let ingest = ingest.clone();
+            let ingest = answers.clone();
             service_fn(move |request| {
                 let ingest = ingest.clone();
                 async move { Ok::<_, std::convert::Infallible>(ingest.handle(request).await) }
@@ -337,7 +339,7 @@ impl Shard {
 
         self.phase.send_replace(Phase::Leaving);
         tokio::select! {
-            () = self.claims.left() => {}
+            () = self.claims.left(&ingest) => {}
             _ = signals.next() => {}
         }
         self.phase.send_replace(Phase::Draining);
@@ -389,7 +391,7 @@ impl Claims {
     }
 
     /// Resolves when a shard that was told to stop need not accept and hand over any more.
-    async fn left(&self) {
+    async fn left(&self, ingest: &Ingest) {
         let Self::Driven { claiming, .. } = self else { return tokio::time::sleep(LEAVE_TIME).await };
         let told = Instant::now();
         let mut standing = claiming.standing();
@@ -407,6 +409,7 @@ impl Claims {
             }
             Standing::Empty => tokio::time::sleep(FAREWELL_TIME).await,
         }
+        let _ = tokio::time::timeout(LINGER_TIME, ingest.quiet(QUIET_TIME)).await;
     }
 
     fn routing(&self) -> Option<Routing> {

@@ -8,8 +8,9 @@
 //!
 //! Leaving is for those who are still sent here: a Service takes a moment to follow. A shard that takes part in routing
 //! leaves a little longer, so that a table that takes its slots away finds it: where pods are taken away first, the table
-//! comes after the signal. If it does, the shard leaves until all that it held is with others, or [`HAND_OVER_TIME`] is over. Finishing makes no new attempts;
-//! those in flight end, or are abandoned after [`FINISH_TIME`].
+//! comes after the signal. If it does, the shard leaves until all that it held is with others, or [`HAND_OVER_TIME`] is over.
+//! And it leaves no sooner than producers do, within [`LINGER_TIME`]. Finishing makes no new attempts; those in flight end,
+//! or are abandoned after [`FINISH_TIME`].
 //!
 //! An abandoned attempt may have arrived; its event is delivered again by the next process: at least once. A
 //! second signal ends the drain at once. The process may be PID 1 of its container, for which a signal without a
@@ -24,6 +25,13 @@ pub(super) const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// The same, if a table may come that gives its slots to others.
 pub(super) const TABLE_TIME: Duration = Duration::from_secs(2);
+
+/// A shard of a region goes on until no producer has sent anything for so long: who still sends has not heard yet that it
+/// is listed no more.
+pub(super) const QUIET_TIME: Duration = Duration::from_millis(500);
+
+/// But no longer than this.
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(4);
 
 /// How long a shard that owns no slots any more may take to hand over what it holds. With all that follows it is within
 /// the 60 seconds that a pod has.

@@ -26,9 +26,10 @@ mod passing;
 mod room;
 mod split;
 mod store;
+mod traffic;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -41,6 +42,7 @@ use crate::event::{self, Refusal};
 use answer::{Rejection, reject};
 use body::Receiver;
 use passing::Came;
+use traffic::Traffic;
 
 pub(super) use owner::{HandOver, Outcome};
 pub(super) use passing::Passed;
@@ -53,12 +55,18 @@ pub(super) struct Ingest {
     store: Arc<Store>,
     metrics: Metrics,
     traces: Traces,
+    traffic: Traffic,
 }
 
 impl Ingest {
     /// Ingest of events of up to `max_event_bytes` into this store.
     pub(super) fn new(max_event_bytes: u64, store: Arc<Store>, metrics: Metrics, traces: Traces) -> Self {
-        Self { receiver: Receiver::new(max_event_bytes), store, metrics, traces }
+        Self { receiver: Receiver::new(max_event_bytes), store, metrics, traces, traffic: Traffic::default() }
+    }
+
+    /// Resolves when no producer has sent anything for so long, and none waits for an answer.
+    pub(super) async fn quiet(&self, span: Duration) {
+        self.traffic.quiet(span).await;
     }
 
     /// Answers one request. Never fails: every outcome is a response.
@@ -66,6 +74,7 @@ impl Ingest {
         if request.method() == Method::OPTIONS && request.uri().path() == "/" {
             return answer::options(request.headers());
         }
+        let _under_way = self.traffic.begin();
         let http1 = request.version() < Version::HTTP_2;
         match self.accept(request).await {
             Ok(()) => answer::accepted(),
