@@ -1,0 +1,80 @@
+//! Whose the slots are, and what that means for the life of the process. May import `claiming`, `peers`, `ingest`,
+//! `transfers`, and `shutdown`'s times.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+use super::claiming::{Claiming, Router, Standing};
+use super::ingest::{Ingest, Routing, Store};
+use super::peers::{Door, Links};
+use super::shutdown::{FAREWELL_TIME, HAND_OVER_TIME, LEAVE_TIME, LINGER_TIME, QUIET_TIME, TABLE_TIME};
+use super::transfers::Transfers;
+
+/// Whose the slots are. The sinks' tasks end with it.
+pub(super) enum Ownership {
+    /// All of them this shard's.
+    None(#[allow(dead_code, reason = "only kept")] Transfers),
+    /// By the region's table.
+    Driven { claiming: Arc<Claiming>, links: Links, door: Arc<Door>, driver: JoinHandle<()> },
+}
+
+impl Ownership {
+    /// Who knows whose a key is.
+    pub(super) fn router(&self) -> Option<Arc<dyn Router>> {
+        match self {
+            Self::None(_) => None,
+            Self::Driven { claiming, .. } => Some(claiming.clone()),
+        }
+    }
+
+    /// Resolves when nothing drives the claims any more, which should never be.
+    pub(super) async fn ended(&mut self) {
+        match self {
+            Self::None(_) => std::future::pending().await,
+            Self::Driven { driver, .. } => {
+                let _ = driver.await;
+            }
+        }
+    }
+
+    /// Resolves when a shard that was told to stop need not accept and hand over any more.
+    pub(super) async fn left(&self, ingest: &Ingest) {
+        let Self::Driven { claiming, .. } = self else { return tokio::time::sleep(LEAVE_TIME).await };
+        let told = Instant::now();
+        let mut standing = claiming.standing();
+        while told.elapsed() < TABLE_TIME || standing == Standing::Leaving && told.elapsed() < HAND_OVER_TIME {
+            if standing == Standing::Empty {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            standing = claiming.standing();
+        }
+        match standing {
+            Standing::Owner => {}
+            Standing::Leaving => {
+                tracing::warn!("ending with events of other shards: they wait for this one to be back");
+            }
+            Standing::Empty => tokio::time::sleep(FAREWELL_TIME).await,
+        }
+        let _ = tokio::time::timeout(LINGER_TIME, ingest.quiet(QUIET_TIME)).await;
+    }
+
+    /// What ingest asks, and how it passes events on.
+    pub(super) fn routing(&self) -> Option<Routing> {
+        match self {
+            Self::None(_) => None,
+            Self::Driven { claiming, links, .. } => Some(Routing::new(claiming.clone(), Arc::new(links.clone()))),
+        }
+    }
+
+    /// Lets the other shards in, and says hello to them.
+    pub(super) fn open(&self, store: &Arc<Store>) {
+        if let Self::Driven { claiming, links, door, .. } = self {
+            let router: Arc<dyn Router> = claiming.clone();
+            links.follow(&router);
+            let _ = door.set(links.inbound(router, store.clone()));
+        }
+    }
+}
