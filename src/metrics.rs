@@ -10,7 +10,7 @@
 //! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
 //! | `signalbox_region_shards_wanted`, `_arrival_per_second`, `_settled_per_second`, `_shard_capacity_per_second` `{namespace,fleet,region}` | what the autoscaler goes by, of a region whose size follows its load |
 //! | `signalbox_region_scaling_reason{namespace,fleet,region,reason}` | 1 for the reason of its size |
-//! | `signalbox_region_routing_epoch`, `_claiming_slots`, `_at_risk_slots`, `_shards_lost`, `_volumes_lost` `{namespace,fleet,region}` | who owns the slots of event keys, of a region with a routing table |
+//! | `signalbox_region_routing_epoch`, `_claiming_slots`, `_at_risk_slots`, `_shards_lost`, `_volumes_lost`, `_stranded_events` `{namespace,fleet,region}` | who owns the slots of event keys, and what shards hold that are lost or have no pod, of a region with a routing table |
 //! | `signalbox_region_reason{namespace,fleet,region,reason}` | 1 for the reason that the status gives |
 //!
 //! What is not known has no sample: a backlog that no shard reported is absent, not 0.

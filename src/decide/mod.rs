@@ -99,10 +99,14 @@ pub(crate) fn decide(
                 seen,
                 remembered,
                 silences: snapshot.history.silences.get(name),
+                held: snapshot.history.held.get(name),
                 now,
             });
             if !decided.silences.is_empty() {
                 history.silences.insert(name.to_owned(), decided.silences);
+            }
+            if !decided.held.is_empty() {
+                history.held.insert(name.to_owned(), decided.held);
             }
             soon = [soon, decided.recheck_after].into_iter().flatten().min();
             // A region that leaves has nobody to hand over to. What is decided now is not known to anybody yet.

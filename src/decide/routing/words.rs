@@ -1,6 +1,7 @@
 //! What there is to say of a region's routing. Pure.
 
 use super::heard::is_old;
+use super::held::about;
 use super::{LOST, Look};
 use crate::fleet::{Behind, Routing, approximate_count, names};
 
@@ -38,16 +39,19 @@ impl Look<'_> {
                 format!("a shard that was taken for lost may still hold older events of {slots} slots of event keys")
             });
         };
-        let pod = self.pod(ordinal);
+        let (pod, held) = (self.pod(ordinal), routing.held.get(&ordinal).copied());
         let why = if self.shard(ordinal).is_some_and(is_old) {
             format!("Pod {pod} runs a dispatcher that hands nothing over, until it is replaced")
         } else if self.is_gone(ordinal) {
             let claim = names::claim(self.situation.fleet, self.situation.region, ordinal);
-            format!(
-                "Pod {pod} was taken away before it had handed over what it holds; see PersistentVolumeClaim {claim}, \
-                 and run {} shards to have its events delivered",
-                ordinal + 1
-            )
+            let volume = match held {
+                Some(events) => self.kept(ordinal, events),
+                None => format!(
+                    "see PersistentVolumeClaim {claim}, and scale back up to {} shards to have its events delivered",
+                    ordinal + 1
+                ),
+            };
+            format!("Pod {pod} was taken away before it had handed over what it holds; {volume}")
         } else {
             let seconds = LOST.as_secs();
             format!("Pod {pod} is taken for lost, because others wait for it and it has not reported for {seconds}s")
@@ -56,10 +60,14 @@ impl Look<'_> {
             0 => String::new(),
             more => format!(", and {more} like it"),
         };
-        Some(format!("{why}{others}; what it holds comes late, and may come after younger events of its keys"))
+        let late = match held {
+            Some(events) => format!("{} come late when it is back", about(events)),
+            None => "what it holds comes late".to_owned(),
+        };
+        Some(format!("{why}{others}; {late}, and may come after younger events of its keys"))
     }
 
-    fn pod(&self, ordinal: u32) -> String {
+    pub(super) fn pod(&self, ordinal: u32) -> String {
         names::pod(self.situation.fleet, self.situation.region, ordinal)
     }
 }
