@@ -321,6 +321,22 @@ mod tests {
     }
 
     #[test]
+    fn events_on_volumes_of_shards_without_pods_are_counted() {
+        let (intent, mut snapshot) = (fixtures::intent(), fixtures::settled());
+        let shards = &mut snapshot.regions.get_mut("us-east").unwrap().shards;
+        shards.iter_mut().for_each(|(ordinal, shard)| shard.report = fixtures::routed(*ordinal, 0, 30));
+        let first = decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now());
+        snapshot.history = first.history.clone();
+        let shard = snapshot.regions.get_mut("us-east").unwrap().shards.get_mut(&1).unwrap();
+        (shard.pod, shard.report) = (None, Observation::NotYet);
+        let metrics = Metrics::new();
+        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, &first.memory(), fixtures::now()));
+        let text = metrics.encode().unwrap();
+        let sample = r#"region_stranded_events{namespace="shop",fleet="orders",region="us-east"} 30"#;
+        assert!(text.contains(sample), "{text}");
+    }
+
+    #[test]
     fn a_fleet_that_is_gone_leaves_no_samples() {
         let (intent, snapshot) = (fixtures::intent(), fixtures::settled());
         let metrics = Metrics::new();

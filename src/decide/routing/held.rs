@@ -50,24 +50,24 @@ impl Look<'_> {
         // Who has been taken away comes back only if somebody wills it.
         let first = told.iter().find(|(ordinal, _)| self.is_gone(*ordinal)).or_else(|| told.first());
         let &(ordinal, events) = first?;
-        let others = match told.len() - 1 {
-            0 => String::new(),
-            more => format!(", and {more} like it"),
-        };
-        Some(match self.is_gone(ordinal) {
-            true => format!("Pod {} is gone, and {}{others}", self.pod(ordinal), self.kept(ordinal, events)),
-            false => format!("{} of Pod {} come late, when it is back{others}", about(events), self.pod(ordinal)),
-        })
+        let (pod, events, others) = (self.pod(ordinal), about(events), others_like_it(told.len()));
+        if !self.is_gone(ordinal) {
+            return Some(format!("{events} of Pod {pod} come late, when it is back{others}"));
+        }
+        let claim = names::claim(self.situation.fleet, self.situation.region, ordinal);
+        let back = self.scale_back(routing);
+        Some(format!(
+            "Pod {pod} is gone, and its PersistentVolumeClaim {claim} still holds {events}{others}: {back} to have them \
+             delivered"
+        ))
     }
 
-    /// What the volume of a shard that is gone holds, and how to have it delivered.
-    pub(super) fn kept(&self, ordinal: u32, events: u64) -> String {
-        let claim = names::claim(self.situation.fleet, self.situation.region, ordinal);
-        format!(
-            "its PersistentVolumeClaim {claim} still holds {}: scale back up to {} shards to have them delivered",
-            about(events),
-            ordinal + 1
-        )
+    /// What brings back all that were taken away.
+    pub(super) fn scale_back(&self, routing: &Routing) -> String {
+        match routing.peers.keys().rfind(|ordinal| self.is_gone(**ordinal)) {
+            None | Some(0) => "scale back up to 1 shard".to_owned(),
+            Some(last) => format!("scale back up to {} shards", last + 1),
+        }
     }
 
     /// Whether it cannot say any more what it holds.
@@ -79,6 +79,11 @@ impl Look<'_> {
     fn heard_last(&self, ordinal: u32) -> Option<u64> {
         self.situation.held?.get(&ordinal).copied()
     }
+}
+
+/// What follows the first of `count`, of which the rest are in the same way.
+pub(super) fn others_like_it(count: usize) -> String {
+    if count <= 1 { String::new() } else { format!(", and {} like it", count - 1) }
 }
 
 /// Events, as they are told of a shard that was heard a while ago.
