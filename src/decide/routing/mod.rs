@@ -130,7 +130,7 @@ impl Look<'_> {
         self.learn_logs(&mut next);
         self.resize(&mut next);
         self.admit(&mut next, forgotten);
-        self.release(&mut next, known);
+        self.release(&mut next, Some(known).filter(|_| !forgotten));
         self.lose(&mut next);
         if forgotten || remembered != Some(&next) {
             next.epoch = if forgotten { highest.saturating_add(LEAP) } else { known + 1 };
@@ -224,13 +224,14 @@ impl Look<'_> {
         }
     }
 
-    /// Who holds nothing any more: `known` is the epoch of the table under which that must have been said.
-    fn release(&self, next: &mut Routing, known: u64) {
+    /// Who holds nothing any more: `known` is the epoch of the table under which that must have been said. `None`: there is
+    /// a later one that is not known, so nobody has.
+    fn release(&self, next: &mut Routing, known: Option<u64>) {
         let owned = self.situation.remembered.map_or(0, |routing| routing.shards).max(next.shards);
         let (shards, mut gone_with_events) = (next.shards, 0);
         next.peers.retain(|&ordinal, log| {
             let heard = self.heard.get(&ordinal);
-            let empty = heard.is_some_and(|heard| heard.says.empty && heard.says.epoch == known);
+            let empty = heard.is_some_and(|heard| heard.says.empty && Some(heard.says.epoch) == known);
             let volume_gone = ordinal >= shards && self.is_gone(ordinal) && !self.is_bound(ordinal);
             gone_with_events += u32::from(volume_gone && *log != 0);
             !(volume_gone || ordinal >= owned && empty)

@@ -367,6 +367,18 @@ fn tables_that_were_forgotten_are_left_far_behind() {
 }
 
 #[test]
+fn who_is_empty_under_a_table_stays_while_others_know_a_later_one() {
+    let mut world = World::settled(3);
+    world.target = Some(2);
+    world.look();
+    world.push();
+    world.says(2, |says| says.empty = true);
+    world.says(0, |says| (says.epoch, says.highest_epoch) = (5, 5));
+    let table = world.table();
+    assert_eq!((table.epoch, ordinals(&table)), (5 + LEAP, vec![0, 1, 2]), "the later one may give it slots");
+}
+
+#[test]
 fn a_shard_that_says_it_is_another_is_not_heard() {
     let mut world = World::new(2);
     world.says(1, |says| says.ordinal = 0);
