@@ -10,7 +10,7 @@
 //! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
 //! | `signalbox_region_shards_wanted`, `_arrival_per_second`, `_settled_per_second`, `_shard_capacity_per_second` `{namespace,fleet,region}` | what the autoscaler goes by, of a region whose size follows its load |
 //! | `signalbox_region_scaling_reason{namespace,fleet,region,reason}` | 1 for the reason of its size |
-//! | `signalbox_region_routing_epoch`, `_claiming_slots`, `_at_risk_slots`, `_shards_lost`, `_volumes_lost` `{namespace,fleet,region}` | who owns the slots of event keys, of a region with a routing table |
+//! | `signalbox_region_routing_epoch`, `_claiming_slots`, `_at_risk_slots`, `_shards_lost`, `_volumes_lost`, `_stranded_events` `{namespace,fleet,region}` | who owns the slots of event keys, and what shards hold that are lost or have no pod, of a region with a routing table |
 //! | `signalbox_region_reason{namespace,fleet,region,reason}` | 1 for the reason that the status gives |
 //!
 //! What is not known has no sample: a backlog that no shard reported is absent, not 0.
@@ -318,6 +318,22 @@ mod tests {
         assert!(text.contains(r#"region_routing_epoch{namespace="shop",fleet="orders",region="us-east"} 1"#), "{text}");
         assert!(text.contains(r#"region_shards_lost{namespace="shop",fleet="orders",region="us-east"} 0"#), "{text}");
         assert!(!text.contains(r#"routing_epoch{namespace="shop",fleet="orders",region="eu-west"}"#), "{text}");
+    }
+
+    #[test]
+    fn events_on_volumes_of_shards_without_pods_are_counted() {
+        let (intent, mut snapshot) = (fixtures::intent(), fixtures::settled());
+        let shards = &mut snapshot.regions.get_mut("us-east").unwrap().shards;
+        shards.iter_mut().for_each(|(ordinal, shard)| shard.report = fixtures::routed(*ordinal, 0, 30));
+        let first = decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now());
+        snapshot.history = first.history.clone();
+        let shard = snapshot.regions.get_mut("us-east").unwrap().shards.get_mut(&1).unwrap();
+        (shard.pod, shard.report) = (None, Observation::NotYet);
+        let metrics = Metrics::new();
+        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, &first.memory(), fixtures::now()));
+        let text = metrics.encode().unwrap();
+        let sample = r#"region_stranded_events{namespace="shop",fleet="orders",region="us-east"} 30"#;
+        assert!(text.contains(sample), "{text}");
     }
 
     #[test]

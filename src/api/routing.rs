@@ -45,6 +45,10 @@ pub struct PeerStatus {
     pub ordinal: i32,
     /// The id of its log, in hexadecimal digits. "0" while that is not known.
     pub log: String,
+    /// Events that it held when it was heard last, of a shard that is leaving, lost, or without a pod. Rounded to two
+    /// digits. Absent: not known, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events: Option<i64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]

@@ -67,6 +67,9 @@ impl Region<'_> {
             let message = format!("{} ready; what it holds is not known of {first}{others}", plural_of(wanted));
             return (RegionReason::ReportsMissing, message);
         }
+        if let Some(stranded) = self.stranded() {
+            return (RegionReason::Stranded, format!("{} ready; {stranded}", plural_of(wanted)));
+        }
         if self.weight == 0 {
             return (
                 RegionReason::OutOfService,
@@ -76,7 +79,16 @@ impl Region<'_> {
         (RegionReason::Serving, format!("{} ready", plural_of(wanted)))
     }
 
+    fn stranded(&self) -> Option<&str> {
+        self.routing?.stranded.as_deref()
+    }
+
     fn unsettled(&self, wanted: u32) -> (RegionReason, String) {
+        let (reason, message) = self.lacking(wanted);
+        (reason, [Some(message.as_str()), self.stranded()].into_iter().flatten().collect::<Vec<_>>().join("; "))
+    }
+
+    fn lacking(&self, wanted: u32) -> (RegionReason, String) {
         let ready = self.seen.serving_below(wanted);
         let count = format!("{ready} of {} ready", plural_of(wanted));
         if let Some((ordinal, trouble)) = self.trouble() {

@@ -99,15 +99,21 @@ pub(crate) fn decide(
                 seen,
                 remembered,
                 silences: snapshot.history.silences.get(name),
+                held: snapshot.history.held.get(name),
                 now,
             });
             if !decided.silences.is_empty() {
                 history.silences.insert(name.to_owned(), decided.silences);
             }
+            if !decided.held.is_empty() {
+                history.held.insert(name.to_owned(), decided.held);
+            }
             soon = [soon, decided.recheck_after].into_iter().flatten().min();
-            // A region that leaves has nobody to hand over to. What is decided now is not known to anybody yet.
-            let table = remembered.filter(|_| target.is_some() && routing::applies(seen));
-            let shards = shards::desired_shards(target.unwrap_or(0), seen, table, now);
+            // A region that leaves has nobody to hand over to. What is decided now is not known to anybody yet; but where
+            // shards go by a table that was forgotten, it names those that may own slots by that.
+            let tables = [remembered, decided.plan.as_ref().map(|plan| &plan.routing)].into_iter().flatten();
+            let tables: Vec<_> = tables.filter(|_| target.is_some() && routing::applies(seen)).collect();
+            let shards = shards::desired_shards(target.unwrap_or(0), seen, &tables, now);
             Region { name, shards, wanted, seen, routing: decided.plan }
         })
         .collect();

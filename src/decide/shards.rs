@@ -5,7 +5,8 @@
 //! for a while. What is not known is never taken for empty.
 //!
 //! Where the region has a routing table, a shard that goes hands over what it has, so it need not wait for a sink that is
-//! away: it goes once the table that was remembered is one without it. It was in there until it said that it is empty.
+//! away: it goes once neither the table that was remembered nor the one that is decided now has it. It was in there until
+//! it said that it is empty.
 //!
 //! Example: 4 shards run, the spec says 2, shard 2 holds 7 events and shard 3 none: 3 shards stay.
 
@@ -52,31 +53,31 @@ pub(super) enum HeldBy {
     Unknown,
 }
 
-/// Decides how many shards a region runs, where `target` is what the spec says: 0 for a region that is leaving. `table`
-/// is who has what, if the shards go by that.
+/// Decides how many shards a region runs, where `target` is what the spec says: 0 for a region that is leaving. `tables`
+/// say who has what, if the shards go by that: the one that was remembered, and the one that is decided now.
 pub(super) fn desired_shards(
     target: u32,
     region: &RegionSnapshot,
-    table: Option<&Routing>,
+    tables: &[&Routing],
     now: Timestamp,
 ) -> ShardsDecision {
     let current = region.rollout.map_or(0, |rollout| rollout.replicas);
     let held: Vec<_> = region
         .shards
         .range(target..current.max(target))
-        .filter_map(|(ordinal, shard)| Some(Held { ordinal: *ordinal, by: held_by(*ordinal, shard, table, now)? }))
+        .filter_map(|(ordinal, shard)| Some(Held { ordinal: *ordinal, by: held_by(*ordinal, shard, tables, now)? }))
         .collect();
     let replicas = held.last().map_or(target, |last| last.ordinal + 1);
     ShardsDecision { replicas, held }
 }
 
-fn held_by(ordinal: u32, shard: &ShardSnapshot, table: Option<&Routing>, now: Timestamp) -> Option<HeldBy> {
+fn held_by(ordinal: u32, shard: &ShardSnapshot, tables: &[&Routing], now: Timestamp) -> Option<HeldBy> {
     let report = shard.report.value().map(|report| &report.shard);
-    if table.is_some_and(|table| ordinal < table.shards || table.peers.contains_key(&ordinal)) {
+    if tables.iter().any(|table| ordinal < table.shards || table.peers.contains_key(&ordinal)) {
         return Some(HeldBy::HandingOver(report.map(|report| report.backlog_events)));
     }
     // A shard that is in no table accepts nothing: there is nobody who has to move on.
-    let routed = table.is_some() && report.is_some_and(|report| report.routing.is_some());
+    let routed = !tables.is_empty() && report.is_some_and(|report| report.routing.is_some());
     if shard.volume != Volume::Bound {
         return None;
     }

@@ -16,7 +16,7 @@ fn decided(intent: &FleetIntent, snapshot: &FleetSnapshot) -> FleetPlan {
 }
 
 fn shards(target: u32, region: &RegionSnapshot) -> ShardsDecision {
-    desired_shards(target, region, None, fixtures::now())
+    desired_shards(target, region, &[], fixtures::now())
 }
 
 fn places(claims: &[(u32, u32)]) -> Vec<u32> {
@@ -103,7 +103,7 @@ fn a_shard_that_does_not_report_stays_because_unknown_is_not_empty() {
 #[test]
 fn a_report_of_long_ago_says_nothing_of_now() {
     let later = fixtures::now() + Duration::from_secs(6);
-    assert_eq!(desired_shards(1, &fixtures::region(1, 2), None, later).held[0].by, HeldBy::Unknown);
+    assert_eq!(desired_shards(1, &fixtures::region(1, 2), &[], later).held[0].by, HeldBy::Unknown);
 }
 
 #[test]
@@ -296,13 +296,33 @@ fn table(shards: u32, peers: &[u32]) -> Routing {
 fn a_shard_that_hands_over_goes_once_it_is_in_no_table() {
     let mut region = fixtures::region(1, 2);
     region.shards.get_mut(&1).unwrap().report = fixtures::routed(1, 3, 7);
-    let decided = |region: &RegionSnapshot, table: &Routing| desired_shards(1, region, Some(table), fixtures::now());
+    let decided = |region: &RegionSnapshot, table: &Routing| desired_shards(1, region, &[table], fixtures::now());
     assert_eq!(decided(&region, &table(1, &[0, 1])).held[0].by, HeldBy::HandingOver(Some(7)));
     region.shards.get_mut(&1).unwrap().report = fixtures::routed(1, 3, 0);
     assert_eq!(decided(&region, &table(2, &[0, 1])).held[0].by, HeldBy::HandingOver(Some(0)));
     assert_eq!(decided(&region, &table(1, &[0])).replicas, 1);
     region.shards.get_mut(&1).unwrap().report = Observation::NotYet;
     assert_eq!(decided(&region, &table(1, &[0])).held[0].by, HeldBy::Unknown, "what is not known is not empty");
+}
+
+#[test]
+fn a_shard_does_not_go_by_a_table_that_is_older_than_what_shards_know() {
+    let (mut intent, mut snapshot) = (fixtures::intent(), fixtures::settled());
+    intent.regions[0].shards = crate::fleet::ShardRange::always(1);
+    let shards = &mut snapshot.regions.get_mut("eu-west").unwrap().shards;
+    for (ordinal, shard) in shards {
+        shard.report = fixtures::routed(*ordinal, 9, 0);
+        let Observation::Reading { value, .. } = &mut shard.report else { panic!() };
+        value.quiet_for = Duration::from_mins(1);
+    }
+    for remembered in [Some(table(1, &[0])), None] {
+        let routing = remembered.map(|table| ("eu-west".to_owned(), table)).into_iter().collect();
+        let memory = FleetMemory { routing, ..FleetMemory::default() };
+        let plan = decide(&intent, &snapshot, &memory, fixtures::now());
+        let region = &plan.regions[0];
+        assert!(region.routing.as_ref().unwrap().routing.peers.contains_key(&1));
+        assert_eq!(region.replicas, 2, "it may own slots by then");
+    }
 }
 
 #[test]

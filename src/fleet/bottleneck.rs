@@ -79,6 +79,8 @@ pub struct FleetHistory {
     pub regions: BTreeMap<String, RegionHistory>,
     /// Since when shards that may hold events have not been heard, by region and ordinal.
     pub silences: BTreeMap<String, BTreeMap<u32, Timestamp>>,
+    /// Events that they held when they were heard last, by region and ordinal.
+    pub held: BTreeMap<String, BTreeMap<u32, u64>>,
 }
 
 /// Of one region. Bounded: see the constants of `decide::bottleneck`.

@@ -118,6 +118,8 @@ pub enum RegionReason {
     Draining,
     /// Every shard is ready, and some wait for what others held of slots that are theirs now.
     Claiming,
+    /// Every shard is ready, and the volume of one that is gone still holds events.
+    Stranded,
     /// The region is not in the spec any more, and delivers what it holds first.
     Leaving,
     /// Pods are being replaced by ones of the new spec.
@@ -145,6 +147,7 @@ impl RegionReason {
             Self::ReportsMissing => "ReportsMissing",
             Self::Draining => "Draining",
             Self::Claiming => "Claiming",
+            Self::Stranded => "Stranded",
             Self::Leaving => "Leaving",
             Self::RollingOut => "RollingOut",
             Self::Starting => "Starting",

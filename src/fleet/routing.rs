@@ -32,6 +32,9 @@ pub struct Routing {
     pub lost: BTreeSet<u32>,
     /// How often a shard came back with another log than it had, or its claim was deleted while it held events.
     pub volumes_lost: u32,
+    /// Events that peers held when they were heard last which are leaving, lost, or without a pod, to two digits; never 0.
+    /// No part of the table: a change of it alone makes no epoch.
+    pub held: BTreeMap<u32, u64>,
 }
 
 impl Routing {
@@ -43,6 +46,11 @@ impl Routing {
             .iter()
             .map(|peer| Some((ordinal(peer.ordinal)?, u64::from_str_radix(&peer.log, 16).ok()?)))
             .collect();
+        // What makes no sense here is not known, and the table is as good as before.
+        let held = status.peers.iter().filter_map(|peer| {
+            let events = u64::try_from(peer.events?).ok().filter(|events| *events > 0)?;
+            Some((ordinal(peer.ordinal)?, events))
+        });
         let lost: Option<BTreeSet<_>> = status.lost.iter().copied().map(ordinal).collect();
         let epoch = u64::try_from(status.epoch).ok().filter(|epoch| (1..=LARGEST_EPOCH).contains(epoch));
         Some(Self {
@@ -51,6 +59,7 @@ impl Routing {
             peers: peers?,
             lost: lost?,
             volumes_lost: ordinal(status.volumes_lost).unwrap_or(0),
+            held: held.collect(),
         })
     }
 
@@ -86,6 +95,10 @@ pub struct RoutingPlan {
     pub waits: Option<String>,
     /// What may come out of order, and why, in a sentence. `None`: nothing.
     pub risk: Option<String>,
+    /// Events that shards hold which are lost, or have no pod, as far as that is known.
+    pub stranded_events: u64,
+    /// Where such events are that come only with somebody's hand, or late, in a sentence. `None`: none are known of.
+    pub stranded: Option<String>,
 }
 
 /// A shard that is to be given a table.
@@ -108,6 +121,7 @@ mod tests {
             peers: BTreeMap::from([(0, 0xab), (1, 0xcd), (2, 0)]),
             lost: BTreeSet::from([2]),
             volumes_lost: 1,
+            held: BTreeMap::from([(2, 1_200)]),
         }
     }
 
@@ -129,5 +143,17 @@ mod tests {
         for (sound, broken) in [("3", "0"), ("3", "-3"), ("3", "9007199254740993"), ("1", "0"), ("\"ff\"", "\"xy\"")] {
             assert_eq!(read(&sane.replace(sound, broken)), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn a_count_that_makes_no_sense_is_not_known_and_leaves_the_table_as_it_is() {
+        let held = |events: &str| {
+            let text = r#"{"epoch": 3, "shards": 1, "peers": [{"ordinal": 0, "log": "ff", "events": 12}]}"#;
+            let routing = Routing::of_status(&serde_json::from_str(&text.replace("12", events)).unwrap()).unwrap();
+            assert_eq!((routing.epoch, routing.peers), (3, BTreeMap::from([(0, 255)])));
+            routing.held
+        };
+        assert_eq!(held("1200"), BTreeMap::from([(0, 1_200)]));
+        assert!(held("0").is_empty() && held("-7").is_empty() && held("null").is_empty());
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct Routings {
     at_risk: Gauges,
     lost: Gauges,
     volumes_lost: Gauges,
+    stranded: Gauges,
 }
 
 impl Routings {
@@ -28,10 +29,12 @@ impl Routings {
         region.register("at_risk_slots", "Slots whose events may come out of order", self.at_risk.clone());
         region.register("shards_lost", "Shards that nobody waits for", self.lost.clone());
         region.register("volumes_lost", "Volumes that were lost with what they held", self.volumes_lost.clone());
+        let stranded = "Events of shards that are lost or have no pod, as far as that is known";
+        region.register("stranded_events", stranded, self.stranded.clone());
     }
 
     pub(super) fn clear(&self) {
-        for family in [&self.epoch, &self.claiming, &self.at_risk, &self.lost, &self.volumes_lost] {
+        for family in [&self.epoch, &self.claiming, &self.at_risk, &self.lost, &self.volumes_lost, &self.stranded] {
             family.clear();
         }
     }
@@ -43,5 +46,6 @@ impl Routings {
         self.at_risk.get_or_create(labels).set(plan.at_risk.into());
         self.lost.get_or_create(labels).set(lost);
         self.volumes_lost.get_or_create(labels).set(plan.routing.volumes_lost.into());
+        self.stranded.get_or_create(labels).set(plan.stranded_events);
     }
 }

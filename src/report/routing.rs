@@ -20,7 +20,11 @@ pub(super) fn state(plan: &RoutingPlan) -> RoutingStatus {
         peers: routing
             .peers
             .iter()
-            .map(|(&ordinal, log)| PeerStatus { ordinal: whole(ordinal), log: format!("{log:x}") })
+            .map(|(&ordinal, log)| PeerStatus {
+                ordinal: whole(ordinal),
+                log: format!("{log:x}"),
+                events: routing.held.get(&ordinal).map(|events| i64::try_from(*events).unwrap_or(i64::MAX)),
+            })
             .collect(),
         lost: routing.lost.iter().copied().map(whole).collect(),
         claiming: slots(plan.claiming),

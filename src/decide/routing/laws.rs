@@ -100,11 +100,17 @@ fn situation<'a>(
     scene: &Scene,
     seen: &'a RegionSnapshot,
     remembered: Option<&'a Routing>,
-    silences: &'a BTreeMap<u32, Timestamp>,
+    (silences, held): (&'a BTreeMap<u32, Timestamp>, &'a BTreeMap<u32, u64>),
     now: Timestamp,
 ) -> Situation<'a> {
     let (target, external) = (scene.target, scene.external);
-    Situation { fleet: "orders", region: "eu", target, external, seen, remembered, silences: Some(silences), now }
+    let (silences, held) = (Some(silences), Some(held));
+    Situation { fleet: "orders", region: "eu", target, external, seen, remembered, silences, held, now }
+}
+
+/// What shards are given, without what is only remembered beside it.
+fn table(routing: &Routing) -> Routing {
+    Routing { held: BTreeMap::new(), ..routing.clone() }
 }
 
 fn heard_ordinals(seen: &RegionSnapshot) -> BTreeSet<u32> {
@@ -114,14 +120,15 @@ fn heard_ordinals(seen: &RegionSnapshot) -> BTreeSet<u32> {
 proptest! {
     #[test]
     fn a_regions_tables_keep_their_promises(scenes in proptest::collection::vec(any_scene(), 1..30)) {
-        let (mut remembered, mut silences) = (None::<Routing>, BTreeMap::new());
+        let (mut remembered, mut silences, mut held) = (None::<Routing>, BTreeMap::new(), BTreeMap::new());
         let mut now = fixtures::now();
         for scene in &scenes {
             now += Duration::from_secs(scene.seconds);
             let known = remembered.as_ref().map_or(0, |routing| routing.epoch);
             let seen = region(scene, known);
-            let decided = desired_routing(&situation(scene, &seen, remembered.as_ref(), &silences, now));
-            let again = desired_routing(&situation(scene, &seen, remembered.as_ref(), &silences, now));
+            let kept = (&silences, &held);
+            let decided = desired_routing(&situation(scene, &seen, remembered.as_ref(), kept, now));
+            let again = desired_routing(&situation(scene, &seen, remembered.as_ref(), kept, now));
             prop_assert_eq!(&decided, &again, "the same snapshot gives the same table");
             let Some(RoutingPlan { routing: next, behind, .. }) = decided.plan else {
                 prop_assert_eq!(&remembered, &None, "a table is never taken back");
@@ -131,9 +138,12 @@ proptest! {
             prop_assert!((0..next.shards).all(|ordinal| next.peers.contains_key(&ordinal)), "owners are in the table");
             prop_assert!(next.lost.iter().all(|ordinal| next.peers.contains_key(ordinal)));
             prop_assert!(behind.len() <= next.peers.len());
+            let leaves_or_is_unheard = |ordinal: &u32| *ordinal >= next.shards || !heard(&seen).contains_key(ordinal);
+            prop_assert!(next.held.keys().all(|ordinal| next.peers.contains_key(ordinal) && leaves_or_is_unheard(ordinal)));
+            prop_assert!(next.held.values().all(|events| *events > 0));
             if let Some(before) = &remembered {
                 prop_assert!(next.epoch >= before.epoch, "the epoch only grows");
-                prop_assert!(next.epoch > before.epoch || next == *before, "one epoch, one table");
+                prop_assert!(next.epoch > before.epoch || table(&next) == table(before), "one epoch, one table");
                 for ordinal in before.peers.keys().filter(|ordinal| !next.peers.contains_key(ordinal)) {
                     let shard = seen.shards.get(ordinal);
                     let says = heard(&seen).get(ordinal).map(|heard| heard.says.clone());
@@ -146,12 +156,12 @@ proptest! {
                 };
                 prop_assert!(next.lost.difference(&before.lost).all(silent_for_long), "{before:?} {next:?}");
                 if heard_ordinals(&seen).is_empty() {
-                    prop_assert_eq!(&next, before, "nothing is decided about shards of which nothing is heard");
+                    prop_assert_eq!(table(&next), table(before), "nothing is decided about shards of which nothing is heard");
                 }
             }
             let highest = heard(&seen).values().map(|heard| heard.says.epoch.max(heard.says.highest_epoch)).max();
             prop_assert!(next.epoch >= highest.unwrap_or(0), "no shard knows a later table");
-            (remembered, silences) = (Some(next), decided.silences);
+            (remembered, silences, held) = (Some(next), decided.silences, decided.held);
         }
     }
 
@@ -159,14 +169,14 @@ proptest! {
     fn looking_again_at_the_same_changes_at_most_what_waited_for_the_first_change(
         scenes in proptest::collection::vec(any_scene(), 1..6),
     ) {
-        let (mut remembered, silences) = (None::<Routing>, BTreeMap::new());
+        let (mut remembered, silences, held) = (None::<Routing>, BTreeMap::new(), BTreeMap::new());
         for scene in &scenes {
             let seen = region(scene, remembered.as_ref().map_or(0, |routing| routing.epoch));
             for _ in 0..3 {
-                let situation = situation(scene, &seen, remembered.as_ref(), &silences, fixtures::now());
+                let situation = situation(scene, &seen, remembered.as_ref(), (&silences, &held), fixtures::now());
                 remembered = desired_routing(&situation).plan.map(|plan| plan.routing);
             }
-            let situation = situation(scene, &seen, remembered.as_ref(), &silences, fixtures::now());
+            let situation = situation(scene, &seen, remembered.as_ref(), (&silences, &held), fixtures::now());
             prop_assert_eq!(desired_routing(&situation).plan.map(|plan| plan.routing), remembered.clone());
         }
     }

@@ -8,14 +8,16 @@
 //!                             +-- a shard has another log --------------> its volume was lost
 //! ```
 //!
-//! A table is changed only when it must be, and grows and shrinks only while all that must seal are there: each change has every shard seal, and some of them hand over. Every change is
-//! made from the table that was remembered, so it counts from there; nobody is given it before it is remembered too.
+//! A table is changed only when it must be, and grows and shrinks only while all that must seal are there: each change has
+//! every shard seal, and some of them hand over. Every change is made from the table that was remembered, so it counts from
+//! there; nobody is given it before it is remembered too. What shards still hold is counted beside the table.
 //!
 //! **Invariants:** the epoch only grows, and no epoch is given to two tables. A shard that leaves the table said that it
 //! is empty under it, without owning slots, or its volume is gone. A missing report changes nothing before [`LOST`].
 
 mod first;
 mod heard;
+mod held;
 mod words;
 
 #[cfg(test)]
@@ -65,6 +67,8 @@ pub(super) struct Situation<'a> {
     pub(super) remembered: Option<&'a Routing>,
     /// Since when shards of it have not been heard.
     pub(super) silences: Option<&'a BTreeMap<u32, Timestamp>>,
+    /// Events that shards of it held when they were heard last.
+    pub(super) held: Option<&'a BTreeMap<u32, u64>>,
     pub(super) now: Timestamp,
 }
 
@@ -75,6 +79,8 @@ pub(super) struct Decided {
     pub(super) plan: Option<RoutingPlan>,
     /// Since when shards of the table have not been heard.
     pub(super) silences: BTreeMap<u32, Timestamp>,
+    /// Events that shards of it held when they were heard last.
+    pub(super) held: BTreeMap<u32, u64>,
     /// When to look again; `None` if there is nothing to wait for.
     pub(super) recheck_after: Option<Duration>,
 }
@@ -87,10 +93,12 @@ pub(super) fn applies(seen: &RegionSnapshot) -> bool {
 /// Decides.
 pub(super) fn desired_routing(situation: &Situation<'_>) -> Decided {
     let look = Look { situation: *situation, heard: heard(situation.seen) };
-    let Some(routing) = look.routing() else {
+    let Some(table) = look.table() else {
         let waits = !look.heard.is_empty() && situation.target.is_some();
         return Decided { recheck_after: waits.then_some(RECHECK_WHILE_BEHIND), ..Decided::default() };
     };
+    let routing = Routing { held: look.held(&table), ..table };
+    let held = look.held_last(&routing);
     let silent = routing.peers.keys().filter(|ordinal| !look.heard.contains_key(ordinal));
     let silences = silent.map(|&ordinal| (ordinal, look.silent_since(ordinal).unwrap_or(situation.now))).collect();
     let plan = look.plan(routing);
@@ -100,7 +108,7 @@ pub(super) fn desired_routing(situation: &Situation<'_>) -> Decided {
         () if plan.claiming > 0 || look.resizes(&plan.routing) => Some(RECHECK_WHILE_CLAIMING),
         () => None,
     };
-    Decided { plan: Some(plan), silences, recheck_after }
+    Decided { plan: Some(plan), silences, held, recheck_after }
 }
 
 /// One look at a region.
@@ -110,7 +118,8 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn routing(&self) -> Option<Routing> {
+    /// The table. What is remembered beside it is as it was.
+    fn table(&self) -> Option<Routing> {
         let remembered = self.situation.remembered;
         // The highest of all that any table that we do not know may have.
         let highest = self.heard.values().map(|heard| heard.says.epoch.max(heard.says.highest_epoch)).max();
@@ -121,7 +130,7 @@ impl Look<'_> {
         self.learn_logs(&mut next);
         self.resize(&mut next);
         self.admit(&mut next, forgotten);
-        self.release(&mut next, known);
+        self.release(&mut next, Some(known).filter(|_| !forgotten));
         self.lose(&mut next);
         if forgotten || remembered != Some(&next) {
             next.epoch = if forgotten { highest.saturating_add(LEAP) } else { known + 1 };
@@ -215,13 +224,14 @@ impl Look<'_> {
         }
     }
 
-    /// Who holds nothing any more: `known` is the epoch of the table under which that must have been said.
-    fn release(&self, next: &mut Routing, known: u64) {
+    /// Who holds nothing any more: `known` is the epoch of the table under which that must have been said. `None`: there is
+    /// a later one that is not known, so nobody has.
+    fn release(&self, next: &mut Routing, known: Option<u64>) {
         let owned = self.situation.remembered.map_or(0, |routing| routing.shards).max(next.shards);
         let (shards, mut gone_with_events) = (next.shards, 0);
         next.peers.retain(|&ordinal, log| {
             let heard = self.heard.get(&ordinal);
-            let empty = heard.is_some_and(|heard| heard.says.empty && heard.says.epoch == known);
+            let empty = heard.is_some_and(|heard| heard.says.empty && Some(heard.says.epoch) == known);
             let volume_gone = ordinal >= shards && self.is_gone(ordinal) && !self.is_bound(ordinal);
             gone_with_events += u32::from(volume_gone && *log != 0);
             !(volume_gone || ordinal >= owned && empty)
@@ -265,6 +275,8 @@ impl Look<'_> {
         RoutingPlan {
             waits: self.waits(&routing, &behind, claiming),
             risk: self.risk(&routing, at_risk),
+            stranded_events: self.stranded(&routing).map(|(_, events)| events).fold(0, u64::saturating_add),
+            stranded: self.strands(&routing),
             behind,
             claiming,
             at_risk,

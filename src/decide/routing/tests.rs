@@ -1,5 +1,6 @@
 //! Each change of a table, and what makes it.
 
+mod held;
 mod life;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ struct World {
     seen: RegionSnapshot,
     remembered: Option<Routing>,
     silences: BTreeMap<u32, Timestamp>,
+    held: BTreeMap<u32, u64>,
     target: Option<u32>,
     external: bool,
     now: Timestamp,
@@ -27,6 +29,7 @@ impl World {
             seen: fixtures::region(1, shards),
             remembered: None,
             silences: BTreeMap::new(),
+            held: BTreeMap::new(),
             target: Some(shards),
             external: false,
             now: fixtures::now(),
@@ -72,10 +75,23 @@ impl World {
         self.seen.shards.get_mut(&ordinal).unwrap().report = Observation::Unreachable(not_read);
     }
 
+    fn holds(&mut self, ordinal: u32, events: u64) {
+        self.report(ordinal, |_, report| report.backlog_events = events);
+    }
+
+    fn without_pod(&mut self, ordinal: u32) {
+        let shard = self.seen.shards.get_mut(&ordinal).unwrap();
+        (shard.pod, shard.report) = (None, Observation::NotYet);
+    }
+
+    fn with_pod(&mut self, ordinal: u32) {
+        self.seen.shards.get_mut(&ordinal).unwrap().pod = fixtures::shard(1, ordinal).pod;
+    }
+
     /// Looks, and remembers.
     fn look(&mut self) -> Option<RoutingPlan> {
         let decided = self.decide();
-        self.silences = decided.silences;
+        (self.silences, self.held) = (decided.silences, decided.held);
         self.remembered = decided.plan.as_ref().map(|plan| plan.routing.clone());
         decided.plan
     }
@@ -89,6 +105,7 @@ impl World {
             seen: &self.seen,
             remembered: self.remembered.as_ref(),
             silences: Some(&self.silences),
+            held: Some(&self.held),
             now: self.now,
         })
     }
@@ -347,6 +364,18 @@ fn tables_that_were_forgotten_are_left_far_behind() {
     assert_eq!(world.table(), table);
     world.says(0, |says| says.highest_epoch = 100);
     assert_eq!(world.table().epoch, 100 + LEAP, "a status that was put back to what it was once");
+}
+
+#[test]
+fn who_is_empty_under_a_table_stays_while_others_know_a_later_one() {
+    let mut world = World::settled(3);
+    world.target = Some(2);
+    world.look();
+    world.push();
+    world.says(2, |says| says.empty = true);
+    world.says(0, |says| (says.epoch, says.highest_epoch) = (5, 5));
+    let table = world.table();
+    assert_eq!((table.epoch, ordinals(&table)), (5 + LEAP, vec![0, 1, 2]), "the later one may give it slots");
 }
 
 #[test]

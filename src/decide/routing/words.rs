@@ -1,6 +1,7 @@
 //! What there is to say of a region's routing. Pure.
 
 use super::heard::is_old;
+use super::held::{about, others_like_it};
 use super::{LOST, Look};
 use crate::fleet::{Behind, Routing, approximate_count, names};
 
@@ -38,28 +39,32 @@ impl Look<'_> {
                 format!("a shard that was taken for lost may still hold older events of {slots} slots of event keys")
             });
         };
-        let pod = self.pod(ordinal);
+        let (pod, held) = (self.pod(ordinal), routing.held.get(&ordinal).copied().map(about));
+        let others = others_like_it(routing.lost.len());
+        let late = match &held {
+            Some(events) => format!("{events} come late when it is back"),
+            None => "what it holds comes late".to_owned(),
+        };
         let why = if self.shard(ordinal).is_some_and(is_old) {
-            format!("Pod {pod} runs a dispatcher that hands nothing over, until it is replaced")
+            format!("Pod {pod} runs a dispatcher that hands nothing over, until it is replaced{others}; {late}")
         } else if self.is_gone(ordinal) {
             let claim = names::claim(self.situation.fleet, self.situation.region, ordinal);
+            let (back, held) = (self.scale_back(routing), held.unwrap_or_else(|| "what it held".to_owned()));
             format!(
-                "Pod {pod} was taken away before it had handed over what it holds; see PersistentVolumeClaim {claim}, \
-                 and run {} shards to have its events delivered",
-                ordinal + 1
+                "Pod {pod} was taken away before it had handed over everything, and its PersistentVolumeClaim {claim} still \
+                 holds {held}{others}: {back} to have that delivered; it comes late"
             )
         } else {
             let seconds = LOST.as_secs();
-            format!("Pod {pod} is taken for lost, because others wait for it and it has not reported for {seconds}s")
+            format!(
+                "Pod {pod} is taken for lost, because others wait for it and it has not reported for {seconds}s{others}; \
+                 {late}"
+            )
         };
-        let others = match routing.lost.len() - 1 {
-            0 => String::new(),
-            more => format!(", and {more} like it"),
-        };
-        Some(format!("{why}{others}; what it holds comes late, and may come after younger events of its keys"))
+        Some(format!("{why}, and may come after younger events of its keys"))
     }
 
-    fn pod(&self, ordinal: u32) -> String {
+    pub(super) fn pod(&self, ordinal: u32) -> String {
         names::pod(self.situation.fleet, self.situation.region, ordinal)
     }
 }

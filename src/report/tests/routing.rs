@@ -138,6 +138,59 @@ fn a_shard_that_goes_says_how_much_it_has_to_hand_over() {
 }
 
 #[test]
+fn what_is_stranded_is_in_the_status_and_the_region_says_how_to_have_it_delivered() {
+    let (mut situation, _) = with_a_table();
+    let region = situation.snapshot.regions.get_mut("eu-west").unwrap();
+    region.shards.insert(2, crate::fleet::ShardSnapshot { pod: None, ..fixtures::shard(1, 2) });
+    let mut before = EventDispatcherStatus::default();
+    let peers = (0..3).map(|ordinal| crate::api::PeerStatus {
+        ordinal,
+        log: format!("{:x}", 0xa0 + ordinal),
+        events: (ordinal == 2).then_some(1_200),
+    });
+    let routing = crate::api::RoutingStatus {
+        epoch: 1,
+        shards: 2,
+        peers: peers.collect(),
+        lost: vec![2],
+        ..crate::api::RoutingStatus::default()
+    };
+    let region = crate::api::RegionStatus { name: "eu-west".to_owned(), routing: Some(routing), ..Default::default() };
+    before.regions.push(region);
+    let status = told(&situation, &before, fixtures::now());
+    assert_eq!(status.regions[0].routing, before.regions[0].routing, "a new leader goes on with it");
+    let message = "2 shards ready; Pod orders-eu-west-2 is gone, and its PersistentVolumeClaim log-orders-eu-west-2 still \
+                   holds about 1.2k events: scale back up to 3 shards to have them delivered";
+    assert_eq!((status.regions[0].reason.as_str(), status.regions[0].message.as_str()), ("Stranded", message));
+    assert_eq!(verdict(&status, "Ready"), ("True", "Stranded"));
+    assert_eq!(verdict(&status, "OrderingAtRisk"), ("True", "ShardLost"));
+    let risk = &condition(&status, "OrderingAtRisk").message;
+    assert!(risk.contains("log-orders-eu-west-2 still holds about 1.2k events"), "{risk}");
+    let warned = announced(&before, &status).into_iter().find(|(_, reason, _)| reason == "Stranded").unwrap();
+    assert_eq!((warned.0, warned.2), (EventType::Warning, format!("region eu-west: {message}")));
+    assert_eq!(told(&situation, &status, fixtures::now()), status);
+}
+
+#[test]
+fn a_lost_shard_is_named_beside_what_to_look_at_with_what_comes_late() {
+    let (mut situation, settled) = with_a_table();
+    says(&mut situation, 0, |says| says.claiming = 3);
+    let shard = situation.snapshot.regions.get_mut("eu-west").unwrap().shards.get_mut(&1).unwrap();
+    shard.report = Observation::NotYet;
+    shard.pod.as_mut().unwrap().ready = false;
+    let long_ago = fixtures::now() - Duration::from_mins(1);
+    situation.snapshot.history.silences.insert("eu-west".to_owned(), [(1, long_ago)].into());
+    situation.snapshot.history.held.insert("eu-west".to_owned(), [(1, 5_678)].into());
+    let lost = told(&situation, &settled, fixtures::now());
+    let message = "1 of 2 shards ready; see StatefulSet orders-eu-west; about 5.7k events of Pod orders-eu-west-1 come \
+                   late, when it is back";
+    assert_eq!(lost.regions[0].message, message);
+    assert_eq!(lost.regions[0].routing.as_ref().unwrap().peers[1].events, Some(5_700));
+    let risk = &condition(&lost, "OrderingAtRisk").message;
+    assert!(risk.contains("about 5.7k events come late when it is back"), "{risk}");
+}
+
+#[test]
 fn the_largest_status_with_tables_fits_into_12_kilobytes() {
     let mut situation = routed(0);
     for ordinal in 0..2 {
