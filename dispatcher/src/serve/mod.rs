@@ -33,6 +33,7 @@ mod lengths;
 mod limit;
 mod log;
 mod metrics;
+mod owning;
 mod peers;
 mod processor;
 mod report;
@@ -50,7 +51,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use hyper::service::service_fn;
@@ -61,23 +62,19 @@ use tokio::task::JoinSet;
 use crate::output;
 use crate::server::{self, Server, Tls};
 use addresses::Addresses;
-use claiming::{Claiming, Router, Standing};
 use client::Client;
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
 use deliver::Delivery;
 use gates::Gate;
-use ingest::{Ingest, Routing, Store};
+use ingest::{Ingest, Store};
 use log::{PairLog, ShardLog};
 use metrics::Metrics;
-use peers::{Door, Links};
+use owning::{Owning, Parts};
+use peers::Door;
 use report::{Health, Reporter};
-use shutdown::{
-    CLOSE_TIME, DRAIN_TIME, FAREWELL_TIME, FINISH_TIME, HAND_OVER_TIME, LEAVE_TIME, Phase, Signals, TABLE_TIME,
-};
-use slots::SlotSet;
+use shutdown::{CLOSE_TIME, DRAIN_TIME, FINISH_TIME, Phase, Signals};
 use traces::Traces;
-use transfers::Transfers;
 use writer::Writer;
 
 pub use config::ConfigError;
@@ -141,15 +138,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(path) = &options.addresses {
         output::write_addresses(path, events.local_addr()?, Some(admin_address), control_address)?;
     }
-    if config.control.is_none() && options.ordinal.is_some() {
-        return Err(anyhow!(
-            "--ordinal needs a control port, where shards speak to each other: give the configuration one, or leave it out"
-        ));
-    }
-    let links = match (&config.control, options.ordinal.or(options.pod_ordinal)) {
-        (Some(control), Some(ordinal)) => Some((Links::new(&config, control, ordinal)?, ordinal)),
-        _ => None,
-    };
+    let links = owning::links(&config, options.ordinal, options.pod_ordinal)?;
     let admin = Arc::new(admin::Admin {
         routed: links.is_some(),
         claiming: OnceLock::new(),
@@ -195,32 +184,8 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         "serving"
     );
 
-    let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let (claims, gates) = match links {
-        None => {
-            // Every slot is this shard's: as long as nothing claims, nothing is closed.
-            let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
-            (Claims::None(transfers), gates)
-        }
-        Some((links, ordinal)) => {
-            let start = claiming::Start {
-                fleet: config.fleet.clone(),
-                region: config.region.clone(),
-                ordinal,
-                data_dir: options.data_dir.clone(),
-                log: pair,
-                writer: writer.clone(),
-                sinks: sink_names,
-                outbox: Arc::new(links.clone()),
-                metrics: metrics.clone(),
-                tick: claiming::TICK,
-                batch_bytes: claiming::BATCH_BYTES,
-            };
-            let claiming::Started { claiming, gates, driver } = start.start()?;
-            let _ = admin.claiming.set(claiming.clone());
-            (Claims::Driven { claiming, links, door, driver }, gates)
-        }
-    };
+    let with = Parts { config: &config, data_dir: &options.data_dir, log: pair, writer: &writer, metrics: &metrics };
+    let (owning, gates) = Owning::start(with, links, &admin, door)?;
     let desk = Desk::open(
         dead_letters.clone(),
         config.clone(),
@@ -228,10 +193,10 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         writer.clone(),
         phases.clone(),
         metrics.clone(),
-        claims.router(),
+        owning.router(),
     )?;
     let _ = admin.desk.set(desk);
-    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, claims };
+    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, owning };
     let sinks = shard.start_sinks(&health, &addresses, gates)?;
     let result = shard.serve(events, tls, sinks, &mut signals).await;
     drop(ports);
@@ -248,15 +213,8 @@ struct Shard {
     metrics: Metrics,
     traces: Traces,
     phase: tokio::sync::watch::Sender<Phase>,
-    claims: Claims,
-}
-
-/// Whose the slots are. The sinks' tasks end with it.
-enum Claims {
-    /// All of them this shard's.
-    None(#[allow(dead_code, reason = "only kept")] Transfers),
-    /// By the region's table.
-    Driven { claiming: Arc<Claiming>, links: Links, door: Arc<Door>, driver: tokio::task::JoinHandle<()> },
+    /// Whose the slots are. The sinks' tasks end with it.
+    owning: Owning,
 }
 
 impl Shard {
@@ -303,9 +261,9 @@ impl Shard {
             self.writer.clone(),
             self.metrics.clone(),
             self.phase.subscribe(),
-            self.claims.routing(),
+            self.owning.routing(),
         ));
-        self.claims.open(&store);
+        self.owning.open(&store);
         let largest = self.config.max_event_bytes;
         let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
         self.phase.send_replace(Phase::Serving);
@@ -328,7 +286,7 @@ impl Shard {
                 Ok(error) => Some(error),
                 Err(_) => return Err(anyhow!("the task of a sink ended on its own: see the log above")),
             },
-            () = self.claims.ended() => return Err(anyhow!("the claims ended on their own: see the log above")),
+            () = self.owning.ended() => return Err(anyhow!("the claims ended on their own: see the log above")),
         };
         if let Some(error) = failed {
             // What is on disk is unknown: leave it to the next start, and acknowledge nothing meanwhile.
@@ -337,7 +295,7 @@ impl Shard {
 
         self.phase.send_replace(Phase::Leaving);
         tokio::select! {
-            () = self.claims.left() => {}
+            () = self.owning.left() => {}
             _ = signals.next() => {}
         }
         self.phase.send_replace(Phase::Draining);
@@ -366,62 +324,6 @@ impl Shard {
     async fn drained(&self) {
         while self.log.stats().is_ok_and(|stats| stats.events > 0) {
             tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-}
-
-impl Claims {
-    fn router(&self) -> Option<Arc<dyn Router>> {
-        match self {
-            Self::None(_) => None,
-            Self::Driven { claiming, .. } => Some(claiming.clone()),
-        }
-    }
-
-    /// Resolves when nothing drives the claims any more, which should never be.
-    async fn ended(&mut self) {
-        match self {
-            Self::None(_) => std::future::pending().await,
-            Self::Driven { driver, .. } => {
-                let _ = driver.await;
-            }
-        }
-    }
-
-    /// Resolves when a shard that was told to stop need not accept and hand over any more.
-    async fn left(&self) {
-        let Self::Driven { claiming, .. } = self else { return tokio::time::sleep(LEAVE_TIME).await };
-        let told = Instant::now();
-        let mut standing = claiming.standing();
-        while told.elapsed() < TABLE_TIME || standing == Standing::Leaving && told.elapsed() < HAND_OVER_TIME {
-            if standing == Standing::Empty {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            standing = claiming.standing();
-        }
-        match standing {
-            Standing::Owner => {}
-            Standing::Leaving => {
-                tracing::warn!("ending with events of other shards: they wait for this one to be back");
-            }
-            Standing::Empty => tokio::time::sleep(FAREWELL_TIME).await,
-        }
-    }
-
-    fn routing(&self) -> Option<Routing> {
-        match self {
-            Self::None(_) => None,
-            Self::Driven { claiming, links, .. } => Some(Routing::new(claiming.clone(), Arc::new(links.clone()))),
-        }
-    }
-
-    /// Lets the other shards in, and says hello to them.
-    fn open(&self, store: &Arc<Store>) {
-        if let Self::Driven { claiming, links, door, .. } = self {
-            let router: Arc<dyn Router> = claiming.clone();
-            links.follow(&router);
-            let _ = door.set(links.inbound(router, store.clone()));
         }
     }
 }
