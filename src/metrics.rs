@@ -324,7 +324,9 @@ mod tests {
     fn events_on_volumes_of_shards_without_pods_are_counted() {
         let (intent, mut snapshot) = (fixtures::intent(), fixtures::settled());
         let shards = &mut snapshot.regions.get_mut("us-east").unwrap().shards;
-        shards.iter_mut().for_each(|(ordinal, shard)| shard.report = fixtures::routed(*ordinal, 0, 30));
+        for (ordinal, shard) in shards {
+            shard.report = fixtures::routed(*ordinal, 0, 30);
+        }
         let first = decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now());
         snapshot.history = first.history.clone();
         let shard = snapshot.regions.get_mut("us-east").unwrap().shards.get_mut(&1).unwrap();

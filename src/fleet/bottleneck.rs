@@ -72,7 +72,8 @@ impl<T> Known<T> {
     }
 }
 
-/// What one process remembers of a fleet, to tell what limits it and who is silent for how long. Lost with the process, and then gathered anew.
+/// What one process remembers of a fleet, to tell what limits it, who is silent for how long, and what they held. Lost
+/// with the process, and then gathered anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FleetHistory {
     /// By region.

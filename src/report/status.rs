@@ -68,7 +68,7 @@ fn shards(snapshot: &FleetSnapshot) -> impl Iterator<Item = &ShardSnapshot> {
     snapshot.regions.values().flat_map(running)
 }
 
-/// Shards with a pod: the volume of one that went earlier holds nothing, or the shard would not have gone.
+/// Shards with a pod: what is on the volume of one that went is told with the routing, as far as that is known.
 fn running(region: &RegionSnapshot) -> impl Iterator<Item = &ShardSnapshot> {
     region.shards.values().filter(|shard| shard.pod.is_some())
 }
