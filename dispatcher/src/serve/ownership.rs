@@ -12,6 +12,9 @@ use super::peers::{Door, Links};
 use super::shutdown::{FAREWELL_TIME, HAND_OVER_TIME, LEAVE_TIME, LINGER_TIME, QUIET_TIME, TABLE_TIME};
 use super::transfers::Transfers;
 
+/// How often it is looked whether the table wants something else of this shard.
+const LOOK_GAP: Duration = Duration::from_millis(20);
+
 /// Whose the slots are. The sinks' tasks end with it.
 pub(super) enum Ownership {
     /// All of them this shard's.
@@ -39,26 +42,42 @@ impl Ownership {
         }
     }
 
-    /// Resolves when a shard that was told to stop need not accept and hand over any more.
-    pub(super) async fn left(&self, ingest: &Ingest) {
+    /// Resolves when a shard that was told to stop need not accept any more: no table has come meanwhile that takes its
+    /// slots away, or what it held is with others, or it has tried for long enough; and producers have left, within reason.
+    pub(super) async fn left(&self, told: Instant, ingest: &Ingest) {
         let Self::Driven { claiming, .. } = self else { return tokio::time::sleep(LEAVE_TIME).await };
-        let told = Instant::now();
-        let mut standing = claiming.standing();
-        while told.elapsed() < TABLE_TIME || standing == Standing::Leaving && told.elapsed() < HAND_OVER_TIME {
-            if standing == Standing::Empty {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            standing = claiming.standing();
+        while claiming.standing() == Standing::Owner && told.elapsed() < TABLE_TIME {
+            tokio::time::sleep(LOOK_GAP).await;
         }
-        match standing {
-            Standing::Owner => {}
+        self.emptied(told).await;
+        let _ = tokio::time::timeout(LINGER_TIME, ingest.quiet(QUIET_TIME)).await;
+    }
+
+    /// Resolves when it need not hand over any more. At once, if its table leaves it its slots.
+    pub(super) async fn emptied(&self, told: Instant) {
+        let Self::Driven { claiming, .. } = self else { return };
+        if claiming.standing() == Standing::Owner {
+            return;
+        }
+        while claiming.standing() == Standing::Leaving && told.elapsed() < HAND_OVER_TIME {
+            tokio::time::sleep(LOOK_GAP).await;
+        }
+        match claiming.standing() {
+            Standing::Empty => tokio::time::sleep(FAREWELL_TIME).await,
             Standing::Leaving => {
                 tracing::warn!("ending with events of other shards: they wait for this one to be back");
             }
-            Standing::Empty => tokio::time::sleep(FAREWELL_TIME).await,
+            // A later table gives it slots again.
+            Standing::Owner => {}
         }
-        let _ = tokio::time::timeout(LINGER_TIME, ingest.quiet(QUIET_TIME)).await;
+    }
+
+    /// Whether its table leaves it its slots.
+    pub(super) fn owns_slots(&self) -> bool {
+        match self {
+            Self::None(_) => true,
+            Self::Driven { claiming, .. } => claiming.standing() == Standing::Owner,
+        }
     }
 
     /// What ingest asks, and how it passes events on.

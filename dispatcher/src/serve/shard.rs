@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use hyper::service::service_fn;
@@ -120,16 +120,25 @@ impl Shard {
             return Err(anyhow!("{error}: exiting, so that the next start recovers what is on disk"));
         }
 
+        let told = Instant::now();
         self.phase.send_replace(Phase::Leaving);
         tokio::select! {
-            () = self.ownership.left(&ingest) => {}
+            () = self.ownership.left(told, &ingest) => {}
             _ = signals.next() => {}
         }
+        let stays = self.ownership.owns_slots();
         self.phase.send_replace(Phase::Draining);
         tokio::select! {
             () = self.drained() => {}
             () = tokio::time::sleep(DRAIN_TIME) => {}
             _ = signals.next() => {}
+        }
+        if stays {
+            // The table may have come meanwhile.
+            tokio::select! {
+                () = self.ownership.emptied(told) => {}
+                _ = signals.next() => {}
+            }
         }
         self.phase.send_replace(Phase::Finishing);
         let attempts = async { while sinks.join_next().await.is_some() {} };

@@ -24,7 +24,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// The same, if a table may come that gives its slots to others.
-pub(super) const TABLE_TIME: Duration = Duration::from_secs(2);
+pub(super) const TABLE_TIME: Duration = Duration::from_millis(1500);
 
 /// A shard of a region goes on until no producer has sent anything for so long: who still sends has not heard yet that it
 /// is listed no more.

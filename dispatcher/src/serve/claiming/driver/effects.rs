@@ -77,6 +77,7 @@ impl Driver {
             keep.insert(KEYLESS);
             self.opening.want(KEYLESS);
         }
+        tracing::info!(epoch, kept = keep.iter().count(), "goes by another routing table");
         self.opening.keep_only(&keep);
         // What is found under an older table is not given any more.
         self.giving.clear();
@@ -116,7 +117,9 @@ impl Driver {
         match self.claiming_since {
             None if closed > 0 => self.claiming_since = Some(Instant::now()),
             Some(since) if closed == 0 => {
-                self.metrics.claimed(since.elapsed());
+                let after = since.elapsed();
+                self.metrics.claimed(after);
+                tracing::info!(after_ms = after.as_millis(), "accepts all slots of the routing table");
                 self.claiming_since = None;
             }
             _ => {}
