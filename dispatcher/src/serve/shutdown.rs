@@ -23,7 +23,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub(super) const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// The same, if a table may come that gives its slots to others.
-pub(super) const TABLE_TIME: Duration = Duration::from_secs(2);
+pub(super) const TABLE_TIME: Duration = Duration::from_millis(1500);
 
 /// How long a shard that owns no slots any more may take to hand over what it holds. With all that follows it is within
 /// the 60 seconds that a pod has.

@@ -32,6 +32,7 @@ mod keeper;
 mod letter;
 mod replay;
 mod replays;
+mod step;
 mod store;
 mod totals;
 mod view;

@@ -12,7 +12,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use signalbox_contract::ShardConfig;
 use tokio::sync::{Mutex, watch};
@@ -20,14 +19,15 @@ use tokio::time::Instant;
 
 use super::filter::Filter;
 use super::headroom::{all_but, configured, full};
-use super::letter::{LetterHead, LetterKey};
+use super::letter::LetterKey;
 use super::replays::{Replay, Replays, State};
+use super::step::Step;
 use super::store::Store;
 use super::{DeadLetters, StoreError};
 use crate::event;
-use crate::serve::claiming::{Admission, Router, Way};
+use crate::serve::claiming::Router;
 use crate::serve::clock;
-use crate::serve::log::{NewRecord, OVERHEAD_BYTES, ShardLog};
+use crate::serve::log::{NewRecord, ShardLog};
 use crate::serve::metrics::Metrics;
 use crate::serve::shutdown::Phase;
 use crate::serve::writer::{NotStored, Writer};
@@ -70,14 +70,6 @@ pub(super) struct Replayer {
     replays: Arc<Mutex<Replays>>,
 }
 
-/// Letters that go back together.
-struct Step {
-    /// Where the next step begins.
-    after: LetterKey,
-    letters: Vec<(LetterKey, LetterHead, Bytes)>,
-    failed: u64,
-}
-
 /// What came of a step.
 enum Moved {
     Yes,
@@ -85,13 +77,6 @@ enum Moved {
     Later(String),
     /// The replay is not wanted any more, or the log has ended.
     Never,
-}
-
-impl Step {
-    /// What it will take in the log.
-    fn bytes(&self) -> u64 {
-        self.letters.iter().map(|(_, _, record)| record.len() as u64 + OVERHEAD_BYTES).sum()
-    }
 }
 
 impl Replayer {
@@ -299,24 +284,9 @@ impl Replayer {
         }
     }
 
-    /// Leaves out letters of keys that are another shard's now: what this shard would accept of them would be delivered
-    /// by nobody. They are kept. An error says what to wait for.
-    fn admit(&self, step: &mut Step) -> Result<Option<Admission>, String> {
-        let Some(claims) = &self.router else { return Ok(None) };
-        let keys: Vec<Option<u64>> = step.letters.iter().map(|(_, head, _)| head.key).collect();
-        let routes = claims.route(&keys, None);
-        if routes.ways.contains(&Way::Hold) {
-            return Err("the slots of this shard to be claimed".to_owned());
-        }
-        let (before, mut ways) = (step.letters.len(), routes.ways.iter());
-        step.letters.retain(|_| ways.next() == Some(&Way::Here));
-        step.failed += (before - step.letters.len()) as u64;
-        Ok(routes.admission)
-    }
-
     /// Appends letters to the log, then removes them.
     async fn step(&self, replay: &Replay, mut step: Step) -> Result<Moved, String> {
-        let admission = match self.admit(&mut step) {
+        let admission = match self.router.as_deref().map_or(Ok(None), |claims| step.admit(claims)) {
             Ok(admission) => admission,
             Err(why) => return Ok(Moved::Later(why)),
         };
