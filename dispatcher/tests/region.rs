@@ -17,7 +17,7 @@ use futures::future::join_all;
 use serde_json::json;
 use support::producers::Producers;
 use support::region::Region;
-use support::{event_headers, eventually, request};
+use support::{draw, event_headers, eventually, request, seed};
 
 /// Keys, each with a producer; one more has none.
 const KEYS: usize = 24;
@@ -169,6 +169,47 @@ async fn shards_that_are_killed_while_slots_change_hands_lose_and_reorder_nothin
     let told = producers.stop().await;
     assert_eq!(told.refused, Vec::<String>::new());
     assert!(told.broken.keys().all(|target| killed.contains(target)), "{:?} of {killed:?}", told.broken);
+    region.drained().await;
+    told.arrived(&region.sink).await;
+}
+
+/// Changes of a drawn region, unless `SIGNALBOX_REGION_CHANGES` says how many.
+const CHANGES: u64 = 8;
+
+/// More of it: `SIGNALBOX_REGION_CHANGES=200 cargo test --release -p signalbox-dispatcher --test region -- drawn --nocapture`.
+/// One that fails is repeated with the `SEED` that it printed.
+#[tokio::test]
+async fn in_a_drawn_region_nothing_is_lost_reordered_or_refused_whatever_changes() {
+    let mut state = seed();
+    let changes = std::env::var("SIGNALBOX_REGION_CHANGES").map_or(CHANGES, |changes| changes.parse().unwrap());
+    let (mut region, producers) = started(3).await;
+    for _ in 0..changes {
+        let fail_ratio = [0.0, 0.05, 1.0][usize::try_from(draw(&mut state, 3)).unwrap()];
+        region.sink.behave(&json!({"failRatio": fail_ratio, "delayMs": draw(&mut state, 4)})).await;
+        let drawn = draw(&mut state, 3);
+        if drawn < 2 {
+            let owners = usize::try_from(1 + draw(&mut state, 3)).unwrap();
+            println!("{owners} owners, of the sink {fail_ratio} fails");
+            region.push(owners, 3).await;
+        }
+        if drawn > 0 {
+            let ordinal = usize::try_from(draw(&mut state, 3)).unwrap();
+            // The moment is what is random here, and so it is waited for rather than a condition.
+            tokio::time::sleep(Duration::from_millis(draw(&mut state, 300))).await;
+            println!("shard {ordinal} is killed");
+            region.shards[ordinal].daemon.signal("KILL");
+            region.shards[ordinal].daemon.ended().await;
+            region.shards[ordinal].restart().await;
+        }
+        if draw(&mut state, 2) == 0 {
+            region.settled(3).await;
+        }
+        producers.more(draw(&mut state, SOME)).await;
+    }
+    region.settled(3).await;
+    region.sink.behave(&json!({})).await;
+    let told = producers.stop().await;
+    assert_eq!(told.refused, Vec::<String>::new());
     region.drained().await;
     told.arrived(&region.sink).await;
 }
