@@ -33,10 +33,11 @@ mod lengths;
 mod limit;
 mod log;
 mod metrics;
-mod owning;
+mod ownership;
 mod peers;
 mod processor;
 mod report;
+mod shard;
 mod showing;
 mod shutdown;
 mod signature;
@@ -50,31 +51,25 @@ mod writer;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use hyper::service::service_fn;
-use signalbox_contract::{ShardConfig, TlsConfig};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use signalbox_contract::TlsConfig;
 
 use crate::output;
-use crate::server::{self, Server, Tls};
-use addresses::Addresses;
-use client::Client;
+use crate::server::{self, Tls};
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
-use deliver::Delivery;
-use gates::Gate;
-use ingest::{Ingest, Store};
 use log::{PairLog, ShardLog};
 use metrics::Metrics;
-use owning::{Owning, Parts};
-use peers::Door;
+use ownership::Ownership;
+use peers::{Door, Links};
 use report::{Health, Reporter};
-use shutdown::{CLOSE_TIME, FINISH_TIME, Phase, Signals};
+use shard::Shard;
+use shutdown::{Phase, Signals};
+use slots::SlotSet;
 use traces::Traces;
+use transfers::Transfers;
 use writer::Writer;
 
 pub use config::ConfigError;
@@ -138,7 +133,15 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     if let Some(path) = &options.addresses {
         output::write_addresses(path, events.local_addr()?, Some(admin_address), control_address)?;
     }
-    let links = owning::links(&config, options.ordinal, options.pod_ordinal)?;
+    if config.control.is_none() && options.ordinal.is_some() {
+        return Err(anyhow!(
+            "--ordinal needs a control port, where shards speak to each other: give the configuration one, or leave it out"
+        ));
+    }
+    let links = match (&config.control, options.ordinal.or(options.pod_ordinal)) {
+        (Some(control), Some(ordinal)) => Some((Links::new(&config, control, ordinal)?, ordinal)),
+        _ => None,
+    };
     let admin = Arc::new(admin::Admin {
         routed: links.is_some(),
         claiming: OnceLock::new(),
@@ -184,8 +187,32 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         "serving"
     );
 
-    let with = Parts { config: &config, data_dir: &options.data_dir, log: pair, writer: &writer, metrics: &metrics };
-    let (owning, gates) = Owning::start(with, links, &admin, door)?;
+    let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+    let (ownership, gates) = match links {
+        None => {
+            // Every slot is this shard's: as long as nothing claims, nothing is closed.
+            let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
+            (Ownership::None(transfers), gates)
+        }
+        Some((links, ordinal)) => {
+            let start = claiming::Start {
+                fleet: config.fleet.clone(),
+                region: config.region.clone(),
+                ordinal,
+                data_dir: options.data_dir.clone(),
+                log: pair,
+                writer: writer.clone(),
+                sinks: sink_names,
+                outbox: Arc::new(links.clone()),
+                metrics: metrics.clone(),
+                tick: claiming::TICK,
+                batch_bytes: claiming::BATCH_BYTES,
+            };
+            let claiming::Started { claiming, gates, driver } = start.start()?;
+            let _ = admin.claiming.set(claiming.clone());
+            (Ownership::Driven { claiming, links, door, driver }, gates)
+        }
+    };
     let desk = Desk::open(
         dead_letters.clone(),
         config.clone(),
@@ -193,130 +220,12 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
         writer.clone(),
         phases.clone(),
         metrics.clone(),
-        owning.router(),
+        ownership.router(),
     )?;
     let _ = admin.desk.set(desk);
-    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, owning };
+    let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, ownership };
     let sinks = shard.start_sinks(&health, &addresses, gates)?;
     let result = shard.serve(events, tls, sinks, &mut signals).await;
     drop(ports);
     result
-}
-
-/// The parts of a shard that is up.
-struct Shard {
-    config: Arc<ShardConfig>,
-    log: Arc<dyn ShardLog>,
-    writer: Writer,
-    writer_thread: JoinHandle<()>,
-    dead_letters: DeadLetters,
-    metrics: Metrics,
-    traces: Traces,
-    phase: tokio::sync::watch::Sender<Phase>,
-    /// Whose the slots are. The sinks' tasks end with it.
-    owning: Owning,
-}
-
-impl Shard {
-    fn start_sinks(
-        &self,
-        health: &[Arc<Health>],
-        addresses: &Arc<Addresses>,
-        gates: Vec<Gate>,
-    ) -> Result<JoinSet<()>, ConfigError> {
-        let mut tasks = JoinSet::new();
-        for (id, ((sink, health), gate)) in self.config.sinks.iter().zip(health).zip(gates).enumerate() {
-            let connections = usize::try_from(sink.max_concurrency).unwrap_or(usize::MAX);
-            let delivery = Delivery {
-                id,
-                config: sink.clone(),
-                uri: config::uri(sink)?,
-                client: Arc::new(Client::new(Duration::from_millis(sink.timeout_ms), connections, addresses.clone())),
-                signer: config::signer(sink)?,
-                log: self.log.clone(),
-                writer: self.writer.clone(),
-                dead_letters: self.dead_letters.clone(),
-                metrics: self.metrics.clone(),
-                traces: self.traces.clone(),
-                health: health.clone(),
-                phase: self.phase.subscribe(),
-                gate,
-            };
-            tasks.spawn(delivery.run());
-        }
-        Ok(tasks)
-    }
-
-    async fn serve(
-        mut self,
-        listener: TcpListener,
-        tls: Option<Tls>,
-        mut sinks: JoinSet<()>,
-        signals: &mut Signals,
-    ) -> anyhow::Result<()> {
-        let store = Arc::new(Store::new(
-            self.config.clone(),
-            self.log.clone(),
-            self.log.stats()?,
-            self.writer.clone(),
-            self.metrics.clone(),
-            self.phase.subscribe(),
-            self.owning.routing(),
-        ));
-        self.owning.open(&store);
-        let largest = self.config.max_event_bytes;
-        let ingest = Arc::new(Ingest::new(largest, store, self.metrics.clone(), self.traces.clone()));
-        self.phase.send_replace(Phase::Serving);
-        let server = Server::start_with(listener, tls, move || {
-            let ingest = ingest.clone();
-            service_fn(move |request| {
-                let ingest = ingest.clone();
-                async move { Ok::<_, std::convert::Infallible>(ingest.handle(request).await) }
-            })
-        });
-
-        let failed = tokio::select! {
-            name = signals.next() => {
-                tracing::info!(signal = name, backlog_events = self.log.stats().map_or(0, |s| s.events), "stopping");
-                None
-            }
-            error = self.writer.failed() => Some(error),
-            // A sink's task ends only when told to, or when the writer has ended.
-            _ = sinks.join_next() => match tokio::time::timeout(CLOSE_TIME, self.writer.failed()).await {
-                Ok(error) => Some(error),
-                Err(_) => return Err(anyhow!("the task of a sink ended on its own: see the log above")),
-            },
-            () = self.owning.ended() => return Err(anyhow!("the claims ended on their own: see the log above")),
-        };
-        if let Some(error) = failed {
-            // What is on disk is unknown: leave it to the next start, and acknowledge nothing meanwhile.
-            return Err(anyhow!("{error}: exiting, so that the next start recovers what is on disk"));
-        }
-
-        let told = Instant::now();
-        self.phase.send_replace(Phase::Leaving);
-        let stays = tokio::select! {
-            stays = self.owning.left(told) => stays,
-            _ = signals.next() => false,
-        };
-        self.phase.send_replace(Phase::Draining);
-        tokio::select! {
-            () = self.owning.drained(&*self.log, told, stays) => {}
-            _ = signals.next() => {}
-        }
-        self.phase.send_replace(Phase::Finishing);
-        let attempts = async { while sinks.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(FINISH_TIME, async { tokio::join!(attempts, server.stop()) }).await;
-        sinks.abort_all();
-        let closing = tokio::time::timeout(CLOSE_TIME, self.writer.close());
-        let (closed, ()) = tokio::join!(closing, self.traces.written(CLOSE_TIME));
-        if closed.is_ok() && self.writer_thread.join().is_err() {
-            return Err(anyhow!("the log's thread ended abnormally: see the log above"));
-        }
-        if self.writer.is_failed() {
-            return Err(anyhow!("the log failed while stopping: the next start recovers what is on disk"));
-        }
-        tracing::info!(backlog_events = self.log.stats().map_or(0, |s| s.events), "stopped");
-        Ok(())
-    }
 }
