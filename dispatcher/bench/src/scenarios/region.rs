@@ -14,10 +14,6 @@ const SHARDS: u32 = 3;
 /// Longest wait for a change of owners to be complete.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Events a second to each of the shards while owners change: with four shards and their sink on two cores, half of what
-/// the machine has to give.
-const RATE: &str = "500";
-
 pub(super) async fn hand_over(lab: &Lab) -> Result<Vec<Figure>> {
     const SCENARIO: &str = "hand-over";
     let alone = at_full_speed(lab, 1).await?;
@@ -71,11 +67,17 @@ pub(super) async fn claims(lab: &Lab) -> Result<Vec<Figure>> {
     let mut region = Region::start(lab, 4, 2, &[sink_config("sink", &sink.uri())]).await?;
     // To the shards that stay: those that come and go are not listed in a Service all the time.
     let targets = addresses(&region.shards[..2]);
-    let flags = |seconds: u64| {
-        ["--rate", RATE, "--keys", "2500", "--connections", "16", "--duration", &format!("{seconds}s")]
+    let flags = |rate: &str, seconds: u64| {
+        ["--rate", rate, "--keys", "2500", "--connections", "32", "--duration", &format!("{seconds}s")]
             .map(str::to_owned)
     };
-    let calm = load_all(lab, &targets, &flags(lab.seconds.div_ceil(2))).await?;
+    let fast = load_all(lab, &targets, &flags("0", lab.seconds.div_ceil(2))).await?;
+    drained(&region).await?;
+    let half = fast.iter().map(|load| load.achieved_rate).sum::<f64>() / 2.0;
+    let rate = (half / f64::from(u32::try_from(targets.len())?)).round().to_string();
+    let calm = load_all(lab, &targets, &flags(&rate, lab.seconds.div_ceil(2))).await?;
+    drained(&region).await?;
+
     let (seconds, pause) = (lab.seconds.max(4), Duration::from_secs(lab.seconds.max(4) / 4));
     let changes = async {
         tokio::time::sleep(pause).await;
@@ -84,35 +86,40 @@ pub(super) async fn claims(lab: &Lab) -> Result<Vec<Figure>> {
         let shrunk = change(&mut region, 2).await?;
         Ok::<_, anyhow::Error>((grown, shrunk))
     };
-    let load_flags = flags(seconds);
+    let load_flags = flags(&rate, seconds);
     let (took, loads) = tokio::join!(changes, load_all(lab, &targets, &load_flags));
     let ((grown, shrunk), loads) = (took?, loads?);
-    for shard in &region.shards {
-        shard.drained(&["sink".to_owned()]).await?;
-    }
-    let sent: u64 = calm.iter().chain(&loads).map(|load| load.sent).sum();
-    let refused = sent - calm.iter().chain(&loads).map(|load| load.accepted).sum::<u64>();
+    drained(&region).await?;
+
+    let all = || fast.iter().chain(&calm).chain(&loads);
+    let sent: u64 = all().map(|load| load.sent).sum();
+    let refused = sent - all().map(|load| load.accepted).sum::<u64>();
     let summary = sink.summary().await?;
     let count = |name: &str| summary[name].as_u64().with_context(|| format!("the sink does not tell {name}"));
-    let wrong = sent.saturating_sub(count("unique")?) + count("out_of_order")?;
+    let wrong = sent.saturating_sub(refused).saturating_sub(count("unique")?) + count("out_of_order")?;
     let most = |loads: &[Loaded], of: fn(&Loaded) -> f64| loads.iter().map(of).fold(0.0, f64::max);
+    let (p99, max): (fn(&Loaded) -> f64, fn(&Loaded) -> f64) = (|load| load.latency_ms.p99, |load| load.latency_ms.max);
     Ok(vec![
-        Figure::new(
-            SCENARIO,
-            "request to 202 while owners change, p99",
-            most(&loads, |load| load.latency_ms.p99),
-            "ms",
-        )
-        .beside("while they do not", most(&calm, |load| load.latency_ms.p99)),
+        Figure::new(SCENARIO, "offered, half of the highest rate", half, "/s"),
+        Figure::new(SCENARIO, "request to 202 while owners change, p99", most(&loads, p99), "ms")
+            .beside("while they do not", most(&calm, p99)),
         // A slot's pause is not longer than the longest that anybody who sent to it has waited.
-        Figure::new(SCENARIO, "the longest that anybody waited", most(&loads, |load| load.latency_ms.max), "ms")
+        Figure::new(SCENARIO, "the longest that anybody waited", most(&loads, max), "ms")
             .at_most(250.0)
-            .beside("while they do not", most(&calm, |load| load.latency_ms.max)),
+            .beside("while they do not", most(&calm, max)),
         Figure::new(SCENARIO, "two to four shards, until all slots are delivered by their owners", grown, "ms"),
         Figure::new(SCENARIO, "four to two shards, until those that leave are empty", shrunk, "ms"),
         Figure::new(SCENARIO, "requests not accepted", f64::from(u32::try_from(refused)?), "").at_most(0.0),
         Figure::new(SCENARIO, "lost or out of order", f64::from(u32::try_from(wrong)?), "").at_most(0.0),
     ])
+}
+
+/// Waits until all that was accepted is delivered.
+async fn drained(region: &Region) -> Result<()> {
+    for shard in &region.shards {
+        shard.drained(&["sink".to_owned()]).await?;
+    }
+    Ok(())
 }
 
 /// Gives the region other owners, and says how long it took until all was as the table says, in milliseconds.
