@@ -266,18 +266,25 @@ fn a_thousand_fleets_are_decided_about_in_no_time() {
                 let shards = ShardRange { min: 1, max: 16 };
                 intent.regions.push(RegionIntent { name: name.to_owned(), shards, ..template.clone() });
                 let mut seen = fixtures::region(1, 4);
-                for shard in seen.shards.values_mut() {
+                for (&ordinal, shard) in &mut seen.shards {
                     shard.report = fixtures::reading_with(number * 10, rates.clone());
+                    if let Observation::Reading { value, .. } = &mut shard.report {
+                        let log = u64::from(ordinal) + 1;
+                        value.shard.routing =
+                            Some(signalbox_contract::RoutingReport { ordinal, log, ..Default::default() });
+                    }
                 }
                 snapshot.regions.insert(name.to_owned(), seen);
             }
-            (intent, snapshot)
+            // The table that the regions have is remembered, and on its way to their shards.
+            let memory = decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now()).memory();
+            assert_eq!(memory.routing.len(), 3);
+            (intent, snapshot, memory)
         })
         .collect();
-    let memory = FleetMemory::default();
     let start = std::time::Instant::now();
-    let growing = fleets.iter().filter(|(intent, snapshot)| {
-        let plan = decide(intent, snapshot, &memory, fixtures::now());
+    let growing = fleets.iter().filter(|(intent, snapshot, memory)| {
+        let plan = decide(intent, snapshot, memory, fixtures::now());
         plan.regions.iter().any(|region| region.wanted > 4)
     });
     let growing = growing.count();

@@ -98,7 +98,8 @@ pub(super) async fn claims(lab: &Lab) -> Result<Vec<Figure>> {
     let count = |name: &str| summary[name].as_u64().with_context(|| format!("the sink does not tell {name}"));
     let wrong = sent.saturating_sub(refused).saturating_sub(count("unique")?) + count("out_of_order")?;
     let most = |loads: &[Loaded], of: fn(&Loaded) -> f64| loads.iter().map(of).fold(0.0, f64::max);
-    let (p99, max): (fn(&Loaded) -> f64, fn(&Loaded) -> f64) = (|load| load.latency_ms.p99, |load| load.latency_ms.max);
+    let p99: fn(&Loaded) -> f64 = |load| load.latency_ms.p99;
+    let max: fn(&Loaded) -> f64 = |load| load.latency_ms.max;
     Ok(vec![
         Figure::new(SCENARIO, "offered, half of the highest rate", half, "/s"),
         Figure::new(SCENARIO, "request to 202 while owners change, p99", most(&loads, p99), "ms")
