@@ -10,6 +10,7 @@ use serde_json::json;
 use signalbox::api::EventDispatcherStatus;
 use signalbox_e2e::{Fleet, FleetSpec, Latency, Load, Scene, Sinks, eventually};
 
+use crate::operator::kill_operators;
 use crate::theatre::Act;
 
 const LIMIT: Duration = Duration::from_mins(3);
@@ -40,6 +41,42 @@ pub(crate) async fn scales_under_load(act: Act) -> Result<()> {
     nobody_noticed(&load, events, &sinks, &here[0]).await
 }
 
+/// The operator dies as soon as it has begun to change the owners, each time; so does a shard, once.
+pub(crate) async fn killed_in_the_middle(act: Act) -> Result<()> {
+    let Act { scene, cluster, regions, .. } = act;
+    let here = &regions[..1];
+    let sinks = Sinks::start(&scene, "fulfilment", here).await?;
+    let mut spec = FleetSpec::new("orders", here, 2, &sinks);
+    let fleet = Fleet::apply(&scene, &spec).await?;
+    let mut epoch = epoch_of(&fleet.ready().await?)?;
+    let events = 60 * rate()?;
+    let load = Load::start(&scene, "orders", rate()?, events).await?;
+    load.sends().await?;
+
+    for shards in [4, 2] {
+        spec.regions[0].2 = shards;
+        Fleet::apply(&scene, &spec).await?;
+        let begun = fleet
+            .status_where("the owners begin to change", LIMIT, |status| {
+                ensure!(epoch_of(status)? > epoch, "{:?}", status.regions[0].routing);
+                Ok(())
+            })
+            .await?;
+        epoch = epoch_of(&begun)?;
+        kill_operators(&scene.stage.client).await?;
+        if shards == 2 && cluster.supports_faults().is_ok() {
+            cluster.kill(&scene.namespace, &format!("orders-{}-1", here[0]), "dispatcher").await?;
+        }
+        fleet.status_where(&format!("{shards} shards own the slots"), LIMIT, |status| owned_by(status, shards)).await?;
+    }
+    let sent = load.finish().await?;
+    ensure!(sent.accepted == events, "not every event was accepted: {sent:?}");
+    sinks.all_arrive(&load.source, events, LIMIT).await?;
+    let tally = sinks.tally(&here[0]).await?;
+    ensure!(tally.out_of_order == 0, "out of order: {tally:?}");
+    fleet.ready().await.map(drop)
+}
+
 pub(crate) async fn restarts_under_load(act: Act) -> Result<()> {
     let Act { scene, regions, .. } = act;
     let here = &regions[..1];
@@ -59,6 +96,10 @@ pub(crate) async fn restarts_under_load(act: Act) -> Result<()> {
     eventually("every shard was restarted", LIMIT, async || rolled_out(&scene, &name).await).await?;
     nobody_noticed(&load, events, &sinks, &here[0]).await?;
     fleet.ready().await.map(drop)
+}
+
+fn epoch_of(status: &EventDispatcherStatus) -> Result<i64> {
+    Ok(status.regions[0].routing.as_ref().context("the region has no routing table")?.epoch)
 }
 
 fn rate() -> Result<u64> {

@@ -59,6 +59,10 @@ fn main() -> ExitCode {
         Story::new("twenty_idle_fleets_cost_the_api_server_nothing", idle::story),
         Story::new("a_new_leader_restarts_no_pod_and_writes_nothing_but_the_lease", operator::new_leader),
         Story::new("a_restart_of_the_operator_writes_nothing_but_the_lease", operator::restart),
+        Story::new(
+            "slots_change_hands_although_the_operator_and_a_shard_are_killed_meanwhile",
+            claims::killed_in_the_middle,
+        ),
         Story::new("a_region_that_is_cut_off_and_brought_back_loses_nothing", network::story),
         Story::new("the_operator_may_do_what_it_does_and_no_more", rights::story),
         Story::new("the_chart_refuses_bad_values_and_renders_what_it_says", chart::renders),

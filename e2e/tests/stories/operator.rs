@@ -24,14 +24,19 @@ pub(crate) async fn new_leader(act: Act) -> Result<()> {
 pub(crate) async fn restart(act: Act) -> Result<()> {
     undisturbed(act, async |stage| {
         let leader = stage.leader().await?;
-        let operators = operators(&stage.client);
-        for pod in operators.list(&ListParams::default().labels("app.kubernetes.io/component=operator")).await? {
-            // At once, without a chance to give the Lease up.
-            operators.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await?;
-        }
+        kill_operators(&stage.client).await?;
         another_leads(stage, &leader).await
     })
     .await
+}
+
+/// Kills all replicas of the operator at once, without a chance to give the Lease up.
+pub(crate) async fn kill_operators(client: &Client) -> Result<()> {
+    let operators = operators(client);
+    for pod in operators.list(&ListParams::default().labels("app.kubernetes.io/component=operator")).await? {
+        operators.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await?;
+    }
+    Ok(())
 }
 
 /// Plays `disturb` on a settled fleet, and looks at what the operator asked and at the pods.
