@@ -31,7 +31,7 @@ pub(super) const TABLE_TIME: Duration = Duration::from_millis(1500);
 pub(super) const QUIET_TIME: Duration = Duration::from_millis(500);
 
 /// But no longer than this.
-pub(super) const LINGER_TIME: Duration = Duration::from_secs(4);
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(8);
 
 /// How long a shard that owns no slots any more may take to hand over what it holds. With all that follows it is within
 /// the 60 seconds that a pod has.
