@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::json;
-use support::producers::Producers;
+use support::producers::{Producers, Told};
 use support::region::Region;
 use support::{draw, event_headers, eventually, request, seed};
 
@@ -57,6 +57,15 @@ async fn fill(region: &Region, shards: usize) {
     .await;
 }
 
+/// The producers stop: none was refused, and every event that was accepted arrives, in the order of its key.
+async fn all_taken(region: &Region, producers: Producers) -> Told {
+    let told = producers.stop().await;
+    assert_eq!(told.refused, Vec::<String>::new());
+    region.drained().await;
+    told.arrived(&region.sink).await;
+    told
+}
+
 #[tokio::test]
 async fn slots_change_hands_under_load_and_nothing_is_lost_reordered_or_refused() {
     let (mut region, producers) = started(1).await;
@@ -94,11 +103,8 @@ async fn slots_change_hands_under_load_and_nothing_is_lost_reordered_or_refused(
         assert!(shard.daemon.ended().await.success());
     }
     producers.more(SOME).await;
-    let told = producers.stop().await;
-    assert_eq!(told.refused, Vec::<String>::new());
+    let told = all_taken(&region, producers).await;
     assert_eq!(told.broken.values().sum::<u64>(), 0, "{:?}", told.broken);
-    region.drained().await;
-    told.arrived(&region.sink).await;
 }
 
 #[tokio::test]
@@ -119,11 +125,8 @@ async fn an_owner_that_is_killed_under_load_and_comes_back_costs_no_producer_an_
         killed.push(region.shards[ordinal].daemon.listen.clone());
         producers.more(SOME).await;
     }
-    let told = producers.stop().await;
-    assert_eq!(told.refused, Vec::<String>::new());
+    let told = all_taken(&region, producers).await;
     assert!(told.broken.keys().all(|target| killed.contains(target)), "{:?} of {killed:?}", told.broken);
-    region.drained().await;
-    told.arrived(&region.sink).await;
 }
 
 #[tokio::test]
@@ -141,11 +144,8 @@ async fn owners_that_are_restarted_one_after_the_other_cost_no_producer_an_error
         producers.send_to(&targets(&region, 3));
         producers.more(SOME).await;
     }
-    let told = producers.stop().await;
-    assert_eq!(told.refused, Vec::<String>::new());
+    let told = all_taken(&region, producers).await;
     assert_eq!(told.broken.values().sum::<u64>(), 0, "{:?}", told.broken);
-    region.drained().await;
-    told.arrived(&region.sink).await;
 }
 
 #[tokio::test]
@@ -166,11 +166,8 @@ async fn shards_that_are_killed_while_slots_change_hands_lose_and_reorder_nothin
         region.sink.behave(&json!({})).await;
         producers.more(SOME).await;
     }
-    let told = producers.stop().await;
-    assert_eq!(told.refused, Vec::<String>::new());
+    let told = all_taken(&region, producers).await;
     assert!(told.broken.keys().all(|target| killed.contains(target)), "{:?} of {killed:?}", told.broken);
-    region.drained().await;
-    told.arrived(&region.sink).await;
 }
 
 /// Changes of a drawn region, unless `SIGNALBOX_REGION_CHANGES` says how many.
@@ -208,10 +205,7 @@ async fn in_a_drawn_region_nothing_is_lost_reordered_or_refused_whatever_changes
     }
     region.settled(3).await;
     region.sink.behave(&json!({})).await;
-    let told = producers.stop().await;
-    assert_eq!(told.refused, Vec::<String>::new());
-    region.drained().await;
-    told.arrived(&region.sink).await;
+    all_taken(&region, producers).await;
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use signalbox::api::EventDispatcherStatus;
-use signalbox_e2e::{Fleet, FleetSpec, Latency, Load, Scene, Sinks, eventually};
+use signalbox_e2e::{Fleet, FleetSpec, Latency, Load, LoadResult, Scene, Sinks, eventually};
 
 use crate::operator::kill_operators;
 use crate::theatre::Act;
@@ -70,11 +70,7 @@ pub(crate) async fn killed_in_the_middle(act: Act) -> Result<()> {
         }
         fleet.status_where(&format!("{shards} shards own the slots"), LIMIT, |status| owned_by(status, shards)).await?;
     }
-    let sent = load.finish().await?;
-    ensure!(sent.accepted == events, "not every event was accepted: {sent:?}");
-    sinks.all_arrive(&load.source, events, LIMIT).await?;
-    let tally = sinks.tally(&here[0]).await?;
-    ensure!(tally.out_of_order == 0, "out of order: {tally:?}");
+    all_arrived(&load, events, &sinks, &here[0]).await?;
     fleet.ready().await.map(drop)
 }
 
@@ -138,17 +134,23 @@ async fn rolled_out(scene: &Scene, name: &str) -> Result<Option<()>> {
 
 /// Every event was accepted at the first try, and has arrived, in the order of its key.
 async fn nobody_noticed(load: &Load, events: u64, sinks: &Sinks, region: &str) -> Result<()> {
-    let sent = load.finish().await?;
-    ensure!(sent.accepted == events, "not every event was accepted: {sent:?}");
+    let sent = all_arrived(load, events, sinks, region).await?;
     ensure!(
         sent.retries == 0 && sent.errors.is_empty() && sent.rejected.is_empty(),
         "somebody was turned away: {sent:?}"
     );
+    Ok(())
+}
+
+/// Every event was accepted, and has arrived, in the order of its key.
+async fn all_arrived(load: &Load, events: u64, sinks: &Sinks, region: &str) -> Result<LoadResult> {
+    let sent = load.finish().await?;
+    ensure!(sent.accepted == events, "not every event was accepted: {sent:?}");
     sinks.all_arrive(&load.source, events, LIMIT).await?;
     let tally = sinks.tally(region).await?;
     ensure!(tally.out_of_order == 0, "out of order: {tally:?}");
-    let (Latency { p50, p99, max, .. }, twice) = (sent.latency_ms, tally.duplicates);
+    let (Latency { p50, p99, max, .. }, twice) = (&sent.latency_ms, tally.duplicates);
     let _ =
         writeln!(std::io::stderr(), "{events} events: p50 {p50} ms, p99 {p99} ms, max {max} ms; {twice} arrived twice");
-    Ok(())
+    Ok(sent)
 }
