@@ -15,10 +15,12 @@
 //! Only what says that the sink as a whole is unwell counts against it: 5xx, no answer in time, no connection. A
 //! sink that refuses an event (other 3xx and 4xx) is there; one that throttles is neither well nor unwell.
 //!
-//! Tripped parks the queue: nothing is sent, so that a sink that comes back is not met by a storm. The time doubles
-//! with each relapse from [`FIRST_TRIP`] to [`LONGEST_TRIP`], and half of it is drawn, so that shards that tripped
-//! together do not come back together. Each [`CLEAN_TIME`] of serving halves it again. Probing begins with a single
-//! attempt. There are never two of them: what was sent before the trip has to end first, which its timeout ensures.
+//! Tripped parks the queue: nothing is sent, so that a sink that comes back is not met by a storm. The first
+//! [`SHORT_TRIPS`] last [`FIRST_TRIP`]: a sink that fails now and then, one event in three say, loses the coin toss of
+//! the first probe again and again, and is not to be left alone for minutes because of it; one that was away for
+//! some seconds is found again at once; and whoever watches learns early whether an outage goes on. Then the time
+//! doubles with each relapse up to [`LONGEST_TRIP`]. Half of it is drawn, so that shards that tripped together do not
+//! come back together. Each [`CLEAN_TIME`] of serving makes up for one trip. Probing begins with a single attempt. There are never two of them: what was sent before the trip has to end first, which its timeout ensures.
 //!
 //! What ends late is not held against a later phase: each attempt carries the [`Ticket`] of its time.
 //! May import nothing of this crate.
@@ -48,6 +50,9 @@ const WINDOW_ATTEMPTS: u64 = 20;
 
 /// How long the first trip lasts at most.
 const FIRST_TRIP: Duration = Duration::from_secs(1);
+
+/// Trips in a row that last that long.
+const SHORT_TRIPS: u32 = 8;
 
 /// How long a trip lasts at most: so long may a sink be well again without being sent anything.
 pub(super) const LONGEST_TRIP: Duration = Duration::from_secs(30);
@@ -238,9 +243,9 @@ impl Breaker {
     }
 
     fn trip(&mut self, now: Instant, random: u64) {
-        let doubled = FIRST_TRIP.saturating_mul(1 << self.trips.min(16));
+        let doubled = FIRST_TRIP.saturating_mul(1 << self.trips.saturating_sub(SHORT_TRIPS - 1).min(16));
         let whole = u64::try_from(doubled.min(LONGEST_TRIP).as_millis()).unwrap_or(u64::MAX);
-        self.trips = self.trips.saturating_add(1).min(16);
+        self.trips = self.trips.saturating_add(1).min(SHORT_TRIPS + 5);
         self.become_(State::Tripped { until: now + Duration::from_millis(whole / 2 + random % (whole / 2 + 1)) });
     }
 
@@ -312,10 +317,10 @@ mod tests {
         assert_eq!(until - now, Duration::from_millis(500));
         assert_eq!(breaker.allowed(until, LIMIT), 1);
         assert!(breaker.first_probe());
-        // A relapse: longer.
+        // A relapse.
         assert_eq!(end(&mut breaker, Evidence::Failed, until), None);
         let again = breaker.wake_at().unwrap();
-        assert_eq!(again - until, Duration::from_secs(1));
+        assert_eq!(again - until, Duration::from_millis(500));
         // The ramp.
         assert_eq!(breaker.allowed(again, LIMIT), 1);
         assert_eq!(end(&mut breaker, Evidence::Answered, again), Some(Change::Answers));
@@ -363,11 +368,11 @@ mod tests {
     }
 
     #[test]
-    fn trips_double_up_to_the_longest_and_serving_makes_up_for_them() {
+    fn trips_are_short_at_first_then_double_up_to_the_longest_and_serving_makes_up_for_them() {
         let mut now = Instant::now();
         let mut breaker = tripped(now);
         let mut waits = Vec::new();
-        for _ in 0..8 {
+        for _ in 0..15 {
             let until = breaker.wake_at().unwrap();
             waits.push(u64::try_from((until - now).as_millis()).unwrap());
             now = until;
@@ -375,13 +380,44 @@ mod tests {
             end(&mut breaker, Evidence::Failed, now);
         }
         // With nothing drawn, half of the whole.
-        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 15_000, 15_000, 15_000]);
+        assert_eq!(waits[..9], [500, 500, 500, 500, 500, 500, 500, 500, 1000]);
+        assert_eq!(waits[9..], [2000, 4000, 8000, 15_000, 15_000, 15_000]);
         breaker.state = State::Serving { since: now };
         now += Duration::from_hours(1);
         for _ in 0..20 {
             end(&mut breaker, Evidence::Failed, now);
         }
         assert_eq!(breaker.wake_at().unwrap() - now, Duration::from_millis(500));
+    }
+
+    /// With a sink of which three in ten attempts fail, four at a time, one in a millisecond.
+    fn parked_while_a_thousand_are_delivered(seed: u64) -> Duration {
+        let mut state = seed;
+        let mut now = Instant::now();
+        let (mut breaker, mut parked, mut delivered) = (Breaker::new(now), Duration::ZERO, 0);
+        while delivered < 1000 {
+            if breaker.allowed(now, LIMIT) == 0 {
+                let until = breaker.wake_at().unwrap();
+                parked += until - now;
+                now = until;
+                continue;
+            }
+            now += Duration::from_millis(1);
+            let fails = crate::random::next_of(&mut state) % 10 < 3;
+            delivered += u64::from(!fails);
+            let evidence = if fails { Evidence::Failed } else { Evidence::Answered };
+            breaker.ended(breaker.ticket(), evidence, now, LIMIT, crate::random::next_of(&mut state));
+        }
+        parked
+    }
+
+    #[test]
+    fn a_sink_that_fails_three_times_in_ten_is_parked_for_seconds_and_not_for_minutes() {
+        let mut parked: Vec<_> = (0..1000).map(parked_while_a_thousand_are_delivered).collect();
+        parked.sort_unstable();
+        let (median, longest) = (parked[500], parked[999]);
+        println!("{median:?} in the median, {longest:?} at most");
+        assert!(median < Duration::from_secs(5) && longest < Duration::from_secs(20), "{median:?}, {longest:?}");
     }
 
     #[test]
