@@ -8,8 +8,8 @@ use signalbox_contract::{AddressPolicy, BreakerPhase, RoutingReport, ShardReport
 
 use crate::api::EventDispatcher;
 use crate::fleet::{
-    Authority, FleetIntent, FleetSnapshot, KeyPairPem, Keyring, Observation, PodSnapshot, RegionSnapshot, Report,
-    Rollout, ShardDefaults, ShardSnapshot, Volume,
+    Authority, DataPort, FleetIntent, FleetSnapshot, KeyPairPem, Keyring, Observation, PodSnapshot, RegionSnapshot,
+    Report, Rollout, ShardDefaults, ShardSnapshot, Volume,
 };
 
 pub(crate) fn dispatcher() -> EventDispatcher {
@@ -99,6 +99,7 @@ pub(crate) fn shard(number: u8, ordinal: u32) -> ShardSnapshot {
         }),
         volume: Volume::Bound,
         report: reading(0, Duration::from_mins(1)),
+        data_port: DataPort::NotAsked,
     }
 }
 

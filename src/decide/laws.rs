@@ -99,7 +99,7 @@ fn any_fleet_memory() -> impl Strategy<Value = FleetMemory> {
     let region = || proptest::sample::select(&REGIONS[..]).prop_map(str::to_owned);
     let regions = proptest::collection::btree_map(region(), any_memory(), 0..=3);
     let routing = proptest::collection::btree_map(region(), any_routing(), 0..=2);
-    (regions, routing).prop_map(|(regions, routing)| FleetMemory { regions, routing })
+    (regions, routing).prop_map(|(regions, routing)| FleetMemory { regions, routing, ..FleetMemory::default() })
 }
 
 fn any_shard() -> impl Strategy<Value = ShardSnapshot> {
@@ -110,7 +110,7 @@ fn any_shard() -> impl Strategy<Value = ShardSnapshot> {
             (pod.ready, pod.terminating) = (ready, terminating);
             pod.ip = pod.ip.take().filter(|_| addressed);
         }
-        ShardSnapshot { pod, volume, report }
+        ShardSnapshot { pod, volume, report, ..ShardSnapshot::default() }
     })
 }
 

@@ -12,6 +12,7 @@
 
 mod autoscale;
 mod bottleneck;
+mod breaker;
 mod explain;
 mod routing;
 mod shards;
@@ -27,8 +28,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::fleet::{
-    EndpointPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, RegionIntent, RegionMemory, RegionPlan,
-    RegionSnapshot, RoutingPlan, ScalingDecision, ScalingMode, ShardSnapshot, Standing, names,
+    BreakerPlan, EndpointPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, RegionIntent, RegionMemory,
+    RegionPlan, RegionSnapshot, RoutingPlan, ScalingDecision, ScalingMode, ShardSnapshot, Standing, TrafficPlan, names,
 };
 use shards::ShardsDecision;
 
@@ -84,7 +85,9 @@ pub(crate) fn decide(
         .iter()
         .filter(|(name, _)| intent.region(name).is_none())
         .map(|(name, seen)| (name.as_str(), None, seen));
+    let mut breakers = breaker::desired_phases(intent, snapshot, memory, now);
     let mut history = monitored.history.clone();
+    history.breakers = std::mem::take(&mut breakers.history);
     let mut soon = monitored.recheck_after;
     let regions: Vec<_> = staying
         .chain(leaving)
@@ -122,13 +125,20 @@ pub(crate) fn decide(
         regions.iter().map(|region| traffic::Claim { weight: region.weight(), shards: region.target() }).collect();
     let places = traffic::desired_places(&weights);
 
-    let mut plans: Vec<_> =
-        regions.into_iter().zip(places).map(|(region, places)| plan_region(intent, region, places, now)).collect();
+    let mut plans: Vec<_> = regions
+        .into_iter()
+        .zip(places)
+        .map(|(region, places)| {
+            let breaker = breakers.plans.remove(region.name);
+            plan_region(intent, region, places, breaker, now)
+        })
+        .collect();
     share_out(&mut plans);
     let recheck_after = recheck_after(&plans, snapshot);
     FleetPlan {
         regions: plans,
         bottlenecks: monitored.bottlenecks,
+        traffic: TrafficPlan::default(),
         history,
         recheck_after: soon.map_or(recheck_after, |soon| soon.min(recheck_after)),
     }
@@ -146,7 +156,13 @@ fn recheck_after(plans: &[RegionPlan], snapshot: &FleetSnapshot) -> Duration {
     recheck_after.min(scaling.unwrap_or(RECHECK))
 }
 
-fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Timestamp) -> RegionPlan {
+fn plan_region(
+    intent: &FleetIntent,
+    region: Region<'_>,
+    places: u32,
+    breaker: Option<BreakerPlan>,
+    now: Timestamp,
+) -> RegionPlan {
     let (target, weight) = (region.target(), region.weight());
     let Region { name, wanted, seen, shards, routing } = region;
     let standing = match wanted {
@@ -189,6 +205,7 @@ fn plan_region(intent: &FleetIntent, region: Region<'_>, places: u32, now: Times
         share_percent: 0,
         settled: complete || grows,
         scaling: wanted.map(|wanted| wanted.scaling),
+        breaker,
         routing,
         reason: explanation.reason,
         message: explanation.message,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::breaker::BreakerHistory;
 use super::limit::Limit;
 
 /// What limits one region, as far as it is known.
@@ -82,6 +83,8 @@ pub struct FleetHistory {
     pub silences: BTreeMap<String, BTreeMap<u32, Timestamp>>,
     /// Events that they held when they were heard last, by region and ordinal.
     pub held: BTreeMap<String, BTreeMap<u32, u64>>,
+    /// How regions did, for their breakers, by region.
+    pub breakers: BTreeMap<String, BreakerHistory>,
 }
 
 /// Of one region. Bounded: see the constants of `decide::bottleneck`.

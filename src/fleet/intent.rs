@@ -14,8 +14,11 @@ use std::time::Duration;
 use signalbox_contract::AddressPolicy;
 use thiserror::Error;
 
+use super::breaker::BreakerIntent;
+use super::manual::ManualIntent;
 use super::names;
 use super::scaling::{ScalingIntent, ScalingMode, ShardRange};
+use super::traffic::TrafficIntent;
 use super::units::{parse_bytes, parse_duration};
 use crate::api::{self, EventDispatcher, Queue, Region};
 
@@ -51,6 +54,12 @@ pub struct FleetIntent {
     pub scaling: ScalingIntent,
     /// At least one, names distinct, the sum of the weights above 0.
     pub regions: Vec<RegionIntent>,
+    /// When a region is taken out of service, and how it comes back.
+    pub breaker: BreakerIntent,
+    /// How new events are led to regions.
+    pub traffic: TrafficIntent,
+    /// What people ask for by annotation.
+    pub manual: ManualIntent,
     /// The image that the shards run.
     pub image: String,
     /// When it is pulled.
@@ -167,6 +176,9 @@ impl FleetIntent {
             tls_secret: spec.tls.as_ref().map(|tls| tls.secret_name.clone()),
             scaling: parse_scaling(&spec.autoscaling)?,
             regions,
+            breaker: BreakerIntent::default(),
+            traffic: TrafficIntent::default(),
+            manual: ManualIntent::default(),
             image: spec.image.clone().unwrap_or_else(|| defaults.image.clone()),
             image_pull_policy: defaults.image_pull_policy.clone(),
             addresses: defaults.addresses.clone(),

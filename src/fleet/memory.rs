@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::breaker::BreakerMemory;
 use super::routing::Routing;
+use super::traffic::TrafficMemory;
 use crate::api::{EventDispatcherStatus, ScalingStatus};
 
 /// Of a fleet.
@@ -17,6 +19,10 @@ pub struct FleetMemory {
     pub regions: BTreeMap<String, RegionMemory>,
     /// The routing of those that have one, by region.
     pub routing: BTreeMap<String, Routing>,
+    /// The breakers of regions, by region.
+    pub breakers: BTreeMap<String, BreakerMemory>,
+    /// Of traffic across regions.
+    pub traffic: TrafficMemory,
 }
 
 /// Of a region.
@@ -97,6 +103,8 @@ impl FleetMemory {
             routing: regions()
                 .filter_map(|region| Some((region.name.clone(), Routing::of_status(region.routing.as_ref()?)?)))
                 .collect(),
+            breakers: BTreeMap::new(),
+            traffic: TrafficMemory::default(),
         }
     }
 }

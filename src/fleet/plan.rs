@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::bottleneck::{Bottleneck, FleetHistory};
+use super::breaker::BreakerPlan;
 use super::memory::FleetMemory;
 use super::routing::RoutingPlan;
 use super::scaling::ScalingDecision;
+use super::traffic::{TrafficMemory, TrafficPlan};
 
 /// What is to become of a fleet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub struct FleetPlan {
     pub regions: Vec<RegionPlan>,
     /// What limits those that stay, in the order of the spec.
     pub bottlenecks: Vec<Bottleneck>,
+    /// How new events are led to them.
+    pub traffic: TrafficPlan,
     /// What to know of this look with the next one.
     pub history: FleetHistory,
     /// When to decide again if nothing is seen to change before.
@@ -31,7 +35,18 @@ impl FleetPlan {
             let plan = region.routing.as_ref()?;
             (region.standing != Standing::Gone).then(|| (region.name.clone(), plan.routing.clone()))
         });
-        FleetMemory { regions: regions.collect(), routing: routing.collect() }
+        let breakers = self.regions.iter().filter_map(|region| {
+            let plan = region.breaker.as_ref()?;
+            Some((region.name.clone(), plan.memory))
+        });
+        let shares = self.traffic.regions.iter().map(|(name, region)| (name.clone(), region.share_permille));
+        let version = self.traffic.table.as_ref().map_or(0, |table| table.version);
+        FleetMemory {
+            regions: regions.collect(),
+            routing: routing.collect(),
+            breakers: breakers.collect(),
+            traffic: TrafficMemory { version, digest: self.traffic.digest, shares: shares.collect() },
+        }
     }
 
     /// What limits the region of this name, if the spec has it.
@@ -65,6 +80,8 @@ pub struct RegionPlan {
     pub settled: bool,
     /// How its size follows its load; `None` when it is leaving.
     pub scaling: Option<ScalingDecision>,
+    /// Where its breaker is; `None` when it is leaving.
+    pub breaker: Option<BreakerPlan>,
     /// Who owns its slots; `None` while no shard takes part in routing.
     pub routing: Option<RoutingPlan>,
     /// Why the region is as it is.

@@ -49,6 +49,20 @@ pub struct ShardSnapshot {
     pub volume: Volume,
     /// Its latest report.
     pub report: Observation<Report>,
+    /// Whether its events port answers the operator.
+    pub data_port: DataPort,
+}
+
+/// Whether a shard's events port answers the operator. It is asked only while its reports are missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DataPort {
+    /// It is not asked, or not answered yet and not given up either.
+    #[default]
+    NotAsked,
+    /// It answered, the last time at this moment.
+    Answers(Timestamp),
+    /// Nothing has answered since this moment.
+    Silent(Timestamp),
 }
 
 /// A shard's volume.

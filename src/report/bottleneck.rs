@@ -98,11 +98,17 @@ mod tests {
 
     use super::*;
     use crate::fixtures;
-    use crate::fleet::FleetHistory;
+    use crate::fleet::{FleetHistory, TrafficPlan};
 
     fn plan(bottlenecks: Vec<Bottleneck>) -> FleetPlan {
         let recheck_after = Duration::from_secs(5);
-        FleetPlan { regions: Vec::new(), bottlenecks, history: FleetHistory::default(), recheck_after }
+        FleetPlan {
+            regions: Vec::new(),
+            bottlenecks,
+            traffic: TrafficPlan::default(),
+            history: FleetHistory::default(),
+            recheck_after,
+        }
     }
 
     fn of(region: &str, limit: Known<Limit>, forecast: Known<Option<Saturation>>) -> Bottleneck {

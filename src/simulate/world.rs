@@ -212,7 +212,12 @@ fn seen_shard(ordinal: u32, shard: &mut Shard, now: u64, names: (&str, &str), si
         None if ready => silent(since),
         None => Observation::NotYet,
     };
-    ShardSnapshot { pod: Some(pod), volume: if ready { Volume::Bound } else { Volume::Pending }, report }
+    ShardSnapshot {
+        pod: Some(pod),
+        volume: if ready { Volume::Bound } else { Volume::Pending },
+        report,
+        ..ShardSnapshot::default()
+    }
 }
 
 fn silent(since: u64) -> Observation<crate::fleet::Report> {

@@ -4,6 +4,7 @@
 //! operator --ShardConfig (a file)--> shard
 //! operator <--ShardReport (JSON)---- shard
 //! operator --RoutingTable (JSON)---> shard <--> shards of the region
+//! operator --TrafficTable (JSON)---> shard  --> shards of other regions
 //! ```
 //!
 //! **Architecture Invariant:** this crate is a leaf. It reads no clock, file or socket, and both sides may
@@ -15,10 +16,12 @@
 mod config;
 mod report;
 mod routing;
+mod traffic;
 
 pub use config::{AddressPolicy, ControlConfig, Ordering, RetryConfig, ShardConfig, SinkConfig, TlsConfig};
 pub use report::{BreakerPhase, LastFailure, ShardReport, SinkReport, Usage};
 pub use routing::{Peer, RoutingReport, RoutingTable};
+pub use traffic::{RegionSeen, RegionShard, RegionTraffic, TrafficReport, TrafficTable};
 
 /// The port that takes events: `POST /`.
 pub const EVENTS_PORT: u16 = 8080;
@@ -44,6 +47,10 @@ pub const REPORT_PATH: &str = "/v1/report";
 /// The [`RoutingTable`] that the operator gives to a shard, as JSON: `PUT`. 204: it has it, on disk or about to be. 409: it
 /// cannot take it, and the body says why, in a sentence. 503: not yet.
 pub const ROUTING_PATH: &str = "/v1/routing";
+
+/// The [`TrafficTable`] that the operator gives to a shard, as JSON: `PUT`. Answers as [`ROUTING_PATH`] does. A table that is
+/// not newer than the one the shard has is answered 204 and changes nothing.
+pub const TRAFFIC_PATH: &str = "/v1/traffic";
 
 /// The environment variable that tells a shard in a pod its number in its region. Without it, or without a control port,
 /// it takes part in no routing: every slot is its own.

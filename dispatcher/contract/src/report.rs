@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::RoutingReport;
+use super::{RoutingReport, TrafficReport};
 
 /// One shard's answer to `GET /v1/report`: true at the moment it was taken, and derived from the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,9 @@ pub struct ShardReport {
     /// Where it is with its routing table. Absent: it takes part in no routing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<RoutingReport>,
+    /// Where it is with its traffic table, and what it sees of other regions. Absent: it was given none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficReport>,
     /// One entry per configured sink, in the order of the configuration.
     pub sinks: Vec<SinkReport>,
 }
@@ -81,6 +84,11 @@ pub struct SinkReport {
     pub failed_attempts_total: u64,
     /// Failed attempts since the last success. Zero while the sink is well, and while nothing waits for it.
     pub consecutive_failures: u64,
+    /// How long the row of failures that `consecutive_failures` counts has lasted so far: from the first of them to the
+    /// latest, in milliseconds. What has not been tried since is not in it. Probes that fail lengthen it, also while the
+    /// sink's breaker is tripped. 0: fewer than two failures in a row.
+    #[serde(default)]
+    pub failing_ms: u64,
     /// Where the sink's breaker is.
     #[serde(default)]
     pub phase: BreakerPhase,

@@ -130,6 +130,7 @@ impl Reporter {
         });
         ShardReport {
             routing: None,
+            traffic: None,
             fleet: self.config.fleet.clone(),
             region: self.config.region.clone(),
             incarnation: self.incarnation.clone(),

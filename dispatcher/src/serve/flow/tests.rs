@@ -189,7 +189,8 @@ fn a_probe_that_says_nothing_is_not_made_again_at_once() {
         (verdict, Duration::from_millis(2))
     });
     assert_eq!(flow.standing().phase, BreakerPhase::Probing);
-    assert!(tally.attempts < 400, "{tally:?}");
+    // Without a pause it would be tens of thousands.
+    assert!(tally.attempts < 600, "{tally:?}");
 }
 
 #[test]

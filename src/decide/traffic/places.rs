@@ -10,11 +10,11 @@
 
 /// One region's claim on traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Claim {
+pub(in crate::decide) struct Claim {
     /// Relative to the other regions. 0 lists nothing.
-    pub(super) weight: u32,
+    pub(in crate::decide) weight: u32,
     /// Shards that could be listed.
-    pub(super) shards: u32,
+    pub(in crate::decide) shards: u32,
 }
 
 /// Errors of a share below this many percentage points are taken for none.
@@ -24,7 +24,7 @@ const TOLERANCE_PERCENT: u64 = 5;
 ///
 /// Every region with a weight and a shard gets at least one place. Of all counts, the ones whose worst share is
 /// least wrong, in steps of [`TOLERANCE_PERCENT`]; of those, the ones that list the most shards.
-pub(super) fn desired_places(claims: &[Claim]) -> Vec<u32> {
+pub(in crate::decide) fn desired_places(claims: &[Claim]) -> Vec<u32> {
     let most: u32 = claims.iter().filter(|claim| claim.weight > 0).map(|claim| claim.shards).sum();
     (1..=most)
         .map(|total| places_for(claims, total))
