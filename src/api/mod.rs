@@ -5,12 +5,15 @@
 
 mod autoscaling;
 mod bottleneck;
+mod breaker;
+mod manual;
 mod queue;
 mod routing;
 mod scaling;
 mod sink;
 mod spec;
 mod status;
+mod traffic;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray,
@@ -19,12 +22,15 @@ use kube::CustomResourceExt as _;
 
 pub use autoscaling::{Autoscaling, ScalingMode};
 pub use bottleneck::BottleneckStatus;
+pub use breaker::{Breaker, BreakerStatus, WhenAllUnhealthy};
+pub use manual::{DrillStatus, ManualStatus, RegionHoldStatus};
 pub use queue::{Limits, Queue};
 pub use routing::{PeerStatus, RoutingStatus};
 pub use scaling::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
 pub use sink::{Ordering, Retry, Signing, Sink};
 pub use spec::{EventDispatcher, EventDispatcherSpec, Region, Shards, Tls};
 pub use status::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
+pub use traffic::{Gateway, ParentRef, Traffic, TrafficMode, TrafficStatus};
 
 /// The API group of everything Signalbox defines; also the prefix of its labels and annotations.
 pub const GROUP: &str = "signalbox.dev";

@@ -89,7 +89,7 @@ pub struct HoldStatus {
     pub times: i32,
 }
 
-/// One change of how many shards a region runs.
+/// One change of how many shards a region runs, or of where its breaker is.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DecisionStatus {
@@ -97,11 +97,12 @@ pub struct DecisionStatus {
     pub time: Time,
     /// The region.
     pub region: String,
-    /// What was changed: "shards".
+    /// What was changed: "shards", how many the region runs; or "weightPercent", the part of its weight that its breaker lets
+    /// it have: 100 of Serving, 0 of Tripped, what the ramp says of Probing.
     pub what: String,
-    /// Shards before.
+    /// So many before.
     pub from: i32,
-    /// Shards after.
+    /// So many after.
     pub to: i32,
     /// Why, in one word for machines: the same word is the reason of the event and the label of the metric.
     pub reason: String,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Autoscaling, EventDispatcherStatus, Queue, Sink};
+use super::{Autoscaling, Breaker, EventDispatcherStatus, Queue, Sink, Traffic};
 
 /// A fleet of event dispatchers: accepts CloudEvents over HTTP in every region it names, answers 202 once an
 /// event is on disk, and delivers each event to every sink whose filter it matches.
@@ -31,6 +31,8 @@ use super::{Autoscaling, EventDispatcherStatus, Queue, Sink};
     printcolumn(name = "Regions", type_ = "string", json_path = ".status.summary.regions", description = "Regions in which every shard is ready, of all."),
     printcolumn(name = "Shards", type_ = "string", json_path = ".status.summary.shards", description = "Shards ready, of those desired."),
     printcolumn(name = "Backlog", type_ = "string", json_path = ".status.summary.backlog", description = "Events accepted and not yet delivered to every sink."),
+    printcolumn(name = "Breakers", type_ = "string", json_path = ".status.summary.breakers", description = "Regions that are out of service, or come back."),
+    printcolumn(name = "Traffic", type_ = "string", json_path = ".status.summary.traffic", description = "The share of new events that each region is to have now."),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
@@ -67,6 +69,15 @@ pub struct EventDispatcherSpec {
     /// without shards.max runs shards.min shards, whatever is written here.
     #[serde(default)]
     pub autoscaling: Autoscaling,
+
+    /// When a region is taken out of service, and how it comes back. A fleet of one region goes on with it whatever happens:
+    /// there is nowhere else to go.
+    #[serde(default)]
+    pub breaker: Breaker,
+
+    /// How new events are led to regions.
+    #[serde(default)]
+    pub traffic: Traffic,
 
     /// Have producers speak HTTPS to the events port, instead of plain HTTP: `https://orders.shop.svc:8080/` for the fleet
     /// orders in the namespace shop. Default: plain HTTP.

@@ -10,7 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{BottleneckStatus, DecisionStatus, RoutingStatus, ScalingStatus};
+use super::{
+    BottleneckStatus, BreakerStatus, DecisionStatus, DrillStatus, ManualStatus, RoutingStatus, ScalingStatus,
+    TrafficStatus,
+};
 
 /// What the operator observed and decided. Numbers are rounded to two digits.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,7 +37,20 @@ pub struct EventDispatcherStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub sinks: Vec<SinkStatus>,
 
-    /// The latest changes of how many shards a region runs, the newest last: at most 20 of all regions together.
+    /// How new events are led to regions. Absent for a fleet of one region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<TrafficStatus>,
+
+    /// What people have asked for by annotation, while it lasts. Absent when that is nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual: Option<ManualStatus>,
+
+    /// The latest drill. Absent when there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill: Option<DrillStatus>,
+
+    /// The latest changes of how many shards a region runs, and of where its breaker is, the newest last: at most 20 of all
+    /// regions together.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<DecisionStatus>,
 
@@ -47,7 +63,9 @@ pub struct EventDispatcherStatus {
     /// ScalingLimited (more shards are needed than shards.max allows) and ScalingIneffective (more shards would not
     /// help, so none are added); of those whose shards hand events over to each other OrderingAtRisk (a shard is taken for
     /// lost, so that what it holds comes late); BottleneckForecast (the backlog of some region grows into its limit, or takes longer
-    /// than autoscaling.targetDrainTime, within the hour). Each message names what to look at next.
+    /// than autoscaling.targetDrainTime, within the hour); of fleets of several regions RegionsHealthy (no region is out of
+    /// service because of what was observed of it), TrafficShifted (traffic is not as the weights of the spec say), and
+    /// after a drill SurvivesRegionLoss (the fleet did without a region, and when that was). Each message names what to look at next.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
@@ -64,6 +82,13 @@ pub struct Summary {
     /// Events accepted and not yet delivered to every sink: "1.2k". A "+?" after it says that some shard has not
     /// reported; "unknown", that none has.
     pub backlog: String,
+    /// Regions that are out of service, or come back: "0 tripped", "1 probing", "1 tripped, 1 probing".
+    #[serde(default)]
+    pub breakers: String,
+    /// The share of new events that each region is to have now: "eu-west 40%, us-east 60%". Of more than 4 regions, those
+    /// that are not Serving, and the others together. Absent for a fleet of one region.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub traffic: String,
 }
 
 /// One region.
@@ -90,6 +115,9 @@ pub struct RegionStatus {
     /// Which shard owns which slots of event keys. Absent until its shards take part in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<RoutingStatus>,
+    /// Where its breaker is. Absent for the only region of a fleet while it is Serving, and for one that is leaving.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerStatus>,
     /// Why the region is as it is, in one word for machines.
     pub reason: String,
     /// The same in a sentence, with the object to look at.

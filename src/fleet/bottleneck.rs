@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::breaker::BreakerHistory;
+use super::drill::DrillHistory;
 use super::limit::Limit;
 
 /// What limits one region, as far as it is known.
@@ -85,6 +86,8 @@ pub struct FleetHistory {
     pub held: BTreeMap<String, BTreeMap<u32, u64>>,
     /// How regions did, for their breakers, by region.
     pub breakers: BTreeMap<String, BreakerHistory>,
+    /// What was refused during the drill that lasts.
+    pub drill: DrillHistory,
 }
 
 /// Of one region. Bounded: see the constants of `decide::bottleneck`.

@@ -3,6 +3,8 @@
 //! The API server has checked nearly all of this by the rules in the CRD. It is checked again because objects
 //! stored under older rules stay valid while they are unchanged.
 
+mod breaker;
+mod manual;
 mod sinks;
 
 #[cfg(test)]
@@ -175,10 +177,10 @@ impl FleetIntent {
             queue: parse_queue(&spec.queue)?,
             tls_secret: spec.tls.as_ref().map(|tls| tls.secret_name.clone()),
             scaling: parse_scaling(&spec.autoscaling)?,
+            breaker: breaker::parse(&spec.breaker)?,
+            traffic: breaker::parse_traffic(&spec.traffic)?,
+            manual: manual::parse(metadata.annotations.as_ref().unwrap_or(&BTreeMap::new()), &regions),
             regions,
-            breaker: BreakerIntent::default(),
-            traffic: TrafficIntent::default(),
-            manual: ManualIntent::default(),
             image: spec.image.clone().unwrap_or_else(|| defaults.image.clone()),
             image_pull_policy: defaults.image_pull_policy.clone(),
             addresses: defaults.addresses.clone(),

@@ -1,8 +1,12 @@
 //! What people ask for by annotation: each an order with an expiry, which ends by itself.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
+
+/// The longest that an order may still last. One that ends later is not followed: an order has an end.
+pub const LONGEST_ORDER: Duration = Duration::from_hours(30 * 24);
 
 /// What people ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,7 +42,7 @@ pub enum HeldPhase {
 }
 
 /// Why a region is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HoldPurpose {
     /// `signalbox.dev/hold-<region>`.
     Hold,
@@ -48,20 +52,97 @@ pub enum HoldPurpose {
     Drill,
 }
 
+impl HoldPurpose {
+    /// The word for machines.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "Hold",
+            Self::Drain => "Drain",
+            Self::Drill => "Drill",
+        }
+    }
+
+    /// What stands before the region in the annotation.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Hold => "hold",
+            Self::Drain => "drain",
+            Self::Drill => "drill",
+        }
+    }
+}
+
+/// Whether an order that ends then is to be followed now.
+fn is_in_force(until: Timestamp, now: Timestamp) -> bool {
+    now < until && !is_too_long(until, now)
+}
+
+fn is_too_long(until: Timestamp, now: Timestamp) -> bool {
+    until.duration_since(now) > jiff::SignedDuration::try_from(LONGEST_ORDER).unwrap_or(jiff::SignedDuration::MAX)
+}
+
 impl ManualIntent {
     /// How this region is held at this moment, if it is.
     pub fn hold(&self, region: &str, now: Timestamp) -> Option<&RegionHold> {
-        self.holds.get(region).filter(|hold| now < hold.until)
+        self.holds.get(region).filter(|hold| is_in_force(hold.until, now))
     }
 
     /// Until when sizes do not change, if that is so at this moment.
     pub fn pause(&self, now: Timestamp) -> Option<Timestamp> {
-        self.scaling_paused_until.filter(|until| now < *until)
+        self.scaling_paused_until.filter(|until| is_in_force(*until, now))
     }
 
     /// When the next of them ends.
     pub fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
         let ends = self.holds.values().map(|hold| hold.until).chain(self.scaling_paused_until);
-        ends.filter(|until| now < *until).min()
+        ends.filter(|until| is_in_force(*until, now)).min()
+    }
+
+    /// What is not followed at this moment, each in a sentence that says what to write instead.
+    pub fn problems(&self, now: Timestamp) -> Vec<String> {
+        let holds = self.holds.iter().map(|(region, hold)| (format!("{}-{region}", hold.purpose.verb()), hold.until));
+        let pause = self.scaling_paused_until.map(|until| ("pause-scaling".to_owned(), until));
+        let too_long = holds.chain(pause).filter(|(_, until)| is_too_long(*until, now)).map(|(order, until)| {
+            format!(
+                "annotation signalbox.dev/{order} is not followed, because {until} is more than 30 days away; write a time \
+                 within 30 days, and a later one when it has come nearer"
+            )
+        });
+        self.problems.iter().cloned().chain(too_long).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn held_until(until: &str) -> ManualIntent {
+        let hold = RegionHold { phase: HeldPhase::Tripped, until: at(until), purpose: HoldPurpose::Drain };
+        ManualIntent { holds: [("eu".to_owned(), hold)].into(), ..ManualIntent::default() }
+    }
+
+    #[test]
+    fn an_order_ends_by_itself() {
+        let manual = held_until("2026-03-01T13:00:00Z");
+        assert!(manual.hold("eu", at("2026-03-01T12:59:59Z")).is_some());
+        assert!(manual.hold("eu", at("2026-03-01T13:00:00Z")).is_none());
+        assert_eq!(manual.next_end(at("2026-03-01T12:00:00Z")), Some(at("2026-03-01T13:00:00Z")));
+        assert_eq!(manual.next_end(at("2026-03-01T13:00:00Z")), None);
+        assert!(manual.problems(at("2026-03-05T00:00:00Z")).is_empty(), "what is over is no problem");
+    }
+
+    #[test]
+    fn an_order_without_an_end_in_sight_is_not_followed_and_that_is_told() {
+        let manual = held_until("2026-04-01T12:00:00Z");
+        let (early, late) = (at("2026-03-02T11:59:59Z"), at("2026-03-02T12:00:00Z"));
+        assert!(manual.hold("eu", early).is_none() && manual.next_end(early).is_none());
+        let problem = "annotation signalbox.dev/drain-eu is not followed, because 2026-04-01T12:00:00Z is more than 30 days \
+                       away; write a time within 30 days, and a later one when it has come nearer";
+        assert_eq!(manual.problems(early), [problem]);
+        assert!(manual.hold("eu", late).is_some() && manual.problems(late).is_empty());
     }
 }

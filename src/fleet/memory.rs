@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use signalbox_contract::BreakerPhase;
 
-use super::breaker::BreakerMemory;
+use super::breaker::{BreakerMemory, TripCause};
+use super::drill::DrillMemory;
 use super::routing::Routing;
 use super::traffic::TrafficMemory;
-use crate::api::{EventDispatcherStatus, ScalingStatus};
+use super::units::parse_share;
+use crate::api::{BreakerStatus, EventDispatcherStatus, ScalingStatus, TrafficStatus};
 
 /// Of a fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub struct FleetMemory {
     pub breakers: BTreeMap<String, BreakerMemory>,
     /// Of traffic across regions.
     pub traffic: TrafficMemory,
+    /// The latest drill.
+    pub drill: Option<DrillMemory>,
 }
 
 /// Of a region.
@@ -103,8 +108,11 @@ impl FleetMemory {
             routing: regions()
                 .filter_map(|region| Some((region.name.clone(), Routing::of_status(region.routing.as_ref()?)?)))
                 .collect(),
-            breakers: BTreeMap::new(),
-            traffic: TrafficMemory::default(),
+            breakers: regions()
+                .filter_map(|region| Some((region.name.clone(), of_breaker(region.breaker.as_ref()?)?)))
+                .collect(),
+            traffic: status.and_then(|status| status.traffic.as_ref()).map(of_traffic).unwrap_or_default(),
+            drill: status.and_then(|status| DrillMemory::of_status(status.drill.as_ref()?)),
         }
     }
 }
@@ -134,6 +142,49 @@ fn of_region(scaling: &ScalingStatus) -> RegionMemory {
     RegionMemory { wanted: count(scaling.wanted), capacity, window: window.unwrap_or_default(), trial, hold }
 }
 
+/// A breaker of which one part makes no sense says nothing: it begins anew, Serving.
+fn of_breaker(breaker: &BreakerStatus) -> Option<BreakerMemory> {
+    let phases = [BreakerPhase::Serving, BreakerPhase::Tripped, BreakerPhase::Probing];
+    let phase = phases.into_iter().find(|phase| phase_word(*phase) == breaker.phase)?;
+    let small = |number: i32| u32::try_from(number).ok().filter(|number| *number <= 16);
+    let cause = match &breaker.cause {
+        Some(word) => Some(TripCause::of(word)?),
+        None => None,
+    };
+    let until = breaker.until.as_ref().map(|until| until.0);
+    let memory = BreakerMemory {
+        phase,
+        since: breaker.since.0,
+        until,
+        step: small(breaker.step)?,
+        trips: small(breaker.trips)?,
+        cause,
+    };
+    // Without a time it would be Tripped for ever, and without a cause nobody could say why.
+    let whole = phase != BreakerPhase::Tripped || (until.is_some() && cause.is_some());
+    whole.then_some(memory)
+}
+
+/// The phase in the words of the status.
+pub fn phase_word(phase: BreakerPhase) -> &'static str {
+    match phase {
+        BreakerPhase::Serving => "Serving",
+        BreakerPhase::Tripped => "Tripped",
+        BreakerPhase::Probing => "Probing",
+    }
+}
+
+/// A digest that cannot be read is none: the next table gets a version of its own.
+fn of_traffic(traffic: &TrafficStatus) -> TrafficMemory {
+    let share = |(name, text): (&String, &String)| Some((name.clone(), parse_share(text)?));
+    let shares: Option<_> = traffic.shares.iter().map(share).collect();
+    TrafficMemory {
+        version: u64::try_from(traffic.version).unwrap_or(0),
+        digest: u64::from_str_radix(&traffic.digest, 16).unwrap_or(0),
+        shares: shares.unwrap_or_default(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +197,31 @@ mod tests {
             "trial": {"at": "2026-03-01T12:00:00Z", "from": 5, "to": 2, "settledPerSecond": 7, "steps": 1},
             "hold": {"until": "2026-03-01T12:00:00Z", "times": 0}}"#;
         assert_eq!(of_region(&serde_json::from_str(text).unwrap()), RegionMemory::default());
+    }
+
+    #[test]
+    fn a_breaker_that_makes_no_sense_is_forgotten() {
+        let well =
+            r#"{"phase": "Probing", "since": "2026-03-01T12:00:00Z", "step": 3, "trips": 2, "cause": "Refusing"}"#;
+        let of = |text: &str| of_breaker(&serde_json::from_str(text).unwrap());
+        let memory = of(well).unwrap();
+        assert_eq!((memory.phase, memory.step, memory.trips), (BreakerPhase::Probing, 3, 2));
+        assert_eq!(memory.cause, Some(TripCause::Refusing));
+        for (what, instead) in
+            [("Probing", "Open"), ("3", "-1"), ("2, ", "17, "), ("Refusing", "Bored"), ("Probing", "Tripped")]
+        {
+            assert_eq!(of(&well.replacen(what, instead, 1)), None, "{instead}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_traffic_and_makes_no_sense_is_forgotten() {
+        let of = |text: &str| of_traffic(&serde_json::from_str(text).unwrap());
+        let read = of(r#"{"version": 7, "digest": "00ff", "shares": {"eu": "2.5%", "us": "97.5%"}}"#);
+        let shares = [("eu".to_owned(), 25), ("us".to_owned(), 975)].into();
+        assert_eq!(read, TrafficMemory { version: 7, digest: 255, shares });
+        let garbage = of(r#"{"version": -7, "digest": "xyz", "shares": {"eu": "2.5%", "us": "all"}}"#);
+        assert_eq!(garbage, TrafficMemory::default());
     }
 
     #[test]

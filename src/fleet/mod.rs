@@ -10,6 +10,7 @@
 
 mod bottleneck;
 mod breaker;
+mod drill;
 mod intent;
 mod keyring;
 mod limit;
@@ -29,11 +30,12 @@ pub use bottleneck::{
 pub use breaker::{
     BreakerHistory, BreakerIntent, BreakerLook, BreakerMemory, BreakerPlan, BreakerReason, TripCause, WhenAllUnhealthy,
 };
+pub use drill::{DrillHistory, DrillMemory, DrillOutcome, ShardRefusals};
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use keyring::{Authority, KeyPairPem, Keyring};
 pub use limit::Limit;
-pub use manual::{HeldPhase, HoldPurpose, ManualIntent, RegionHold};
-pub use memory::{Called, Capacity, FleetMemory, Hold, RegionMemory, Trial, WINDOW_ENTRIES};
+pub use manual::{HeldPhase, HoldPurpose, LONGEST_ORDER, ManualIntent, RegionHold};
+pub use memory::{Called, Capacity, FleetMemory, Hold, RegionMemory, Trial, WINDOW_ENTRIES, phase_word};
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
 pub use routing::{Behind, Routing, RoutingPlan};
 pub use scaling::{Bound, ScalingDecision, ScalingIntent, ScalingMode, ScalingNumbers, ScalingReason, ShardRange};
@@ -42,4 +44,6 @@ pub use snapshot::{
     ShardSnapshot, SinkRates, TroubleKind, Volume,
 };
 pub use traffic::{GatewayIntent, ParentIntent, RegionTrafficPlan, Shift, TrafficIntent, TrafficMemory, TrafficPlan};
-pub use units::{approximate_age, approximate_count, check_network, parse_duration, round_to_two_digits, whole_second};
+pub use units::{
+    approximate_age, approximate_count, check_network, parse_duration, round_to_two_digits, share_text, whole_second,
+};

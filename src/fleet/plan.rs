@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bottleneck::{Bottleneck, FleetHistory};
 use super::breaker::BreakerPlan;
+use super::drill::DrillMemory;
 use super::memory::FleetMemory;
 use super::routing::RoutingPlan;
 use super::scaling::ScalingDecision;
@@ -18,6 +19,8 @@ pub struct FleetPlan {
     pub bottlenecks: Vec<Bottleneck>,
     /// How new events are led to them.
     pub traffic: TrafficPlan,
+    /// The latest drill, as it stands now.
+    pub drill: Option<DrillMemory>,
     /// What to know of this look with the next one.
     pub history: FleetHistory,
     /// When to decide again if nothing is seen to change before.
@@ -46,6 +49,7 @@ impl FleetPlan {
             routing: routing.collect(),
             breakers: breakers.collect(),
             traffic: TrafficMemory { version, digest: self.traffic.digest, shares: shares.collect() },
+            drill: self.drill.clone(),
         }
     }
 

@@ -92,6 +92,22 @@ pub fn approximate_count(count: u64) -> String {
     if whole < 10 && tenth > 0 { format!("{whole}.{tenth}{unit}") } else { format!("{whole}{unit}") }
 }
 
+/// A share in thousandths as people read it: `40%`, `2.5%`.
+pub fn share_text(permille: u32) -> String {
+    match permille % 10 {
+        0 => format!("{}%", permille / 10),
+        tenth => format!("{}.{tenth}%", permille / 10),
+    }
+}
+
+/// The thousandths, 0 to 1000, that [`share_text`] wrote.
+pub(super) fn parse_share(text: &str) -> Option<u32> {
+    let number = text.strip_suffix('%')?;
+    let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
+    let tenth: u32 = tenth.parse().ok().filter(|tenth| *tenth < 10)?;
+    whole.parse::<u32>().ok()?.checked_mul(10)?.checked_add(tenth).filter(|permille| *permille <= 1000)
+}
+
 /// An age, coarse enough not to change all the time: `<10s`, `20s`, `5m`, `3h`, `9d`.
 pub fn approximate_age(age: Duration) -> String {
     let seconds = age.as_secs();
@@ -180,6 +196,16 @@ mod tests {
             assert_eq!(approximate_count(count), text);
         }
         assert!(!approximate_count(u64::MAX).is_empty());
+    }
+
+    #[test]
+    fn shares_are_read_as_they_were_written() {
+        for (permille, text) in [(0, "0%"), (25, "2.5%"), (400, "40%"), (999, "99.9%"), (1000, "100%")] {
+            assert_eq!((share_text(permille).as_str(), parse_share(text)), (text, Some(permille)));
+        }
+        for text in ["", "%", "40", "-1%", "101%", "2.55%", "2.x%", "99999999999%"] {
+            assert_eq!(parse_share(text), None, "{text}");
+        }
     }
 
     #[test]

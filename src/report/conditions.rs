@@ -10,6 +10,9 @@
 //! | `ScalingIneffective` | more shards would not help some region, so none are added | False |
 //! | `OrderingAtRisk` | events may come after younger ones of their key, because a shard is taken for lost | False |
 //! | `BottleneckForecast` | some region's backlog grows into its limit, or takes longer than it may, within the hour | False |
+//! | `RegionsHealthy` | no region is out of service, or comes back, because of what was observed of it | True |
+//! | `TrafficShifted` | traffic is not as the weights of the spec say | False |
+//! | `SurvivesRegionLoss` | in the latest drill the fleet did without a region; absent until one was made | True |
 //!
 //! `Ready`, `Reconciling` and `Stalled` mean what kstatus says they mean, so that `kubectl wait`, Helm, Flux and
 //! Argo CD need no script.
@@ -18,11 +21,14 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::bottleneck::{self, BOTTLENECK_FORECAST};
+use super::breaker::{self, REGIONS_HEALTHY};
+use super::drill::{self, SURVIVES_REGION_LOSS};
 use super::routing::{self, ORDERING_AT_RISK};
 use super::scaling::{self, SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
+use super::traffic::{self, TRAFFIC_SHIFTED};
 use crate::api::SinkStatus;
-use crate::fleet::{FleetPlan, RegionPlan, RegionReason, SpecError, Standing, whole_second};
+use crate::fleet::{FleetIntent, FleetPlan, RegionPlan, RegionReason, SpecError, Standing, whole_second};
 use crate::manifests::{Applied, ApplyFailure};
 
 const READY: &str = "Ready";
@@ -52,6 +58,7 @@ pub(super) struct Sinks<'a> {
 /// After a plan was applied.
 pub(super) fn acted(
     old: &[Condition],
+    intent: &FleetIntent,
     plan: &FleetPlan,
     applied: &Applied,
     sinks: &Sinks<'_>,
@@ -59,11 +66,16 @@ pub(super) fn acted(
     now: Timestamp,
 ) -> Vec<Condition> {
     let failures = &applied.failures;
-    let ready = ready(plan, applied);
+    let mut ready = ready(plan, applied);
+    if let [problem, more @ ..] = intent.manual.problems(now).as_slice() {
+        let more = if more.is_empty() { String::new() } else { format!(" ({} more)", more.len()) };
+        ready.message = format!("{}; {problem}{more}", ready.message);
+    }
     let mut drafts = vec![reconciling(plan, applied, &ready), stalled(failures), sinks_healthy(sinks), ready];
     drafts.extend(scaling::drafts(plan));
     drafts.extend(routing::draft(plan));
     drafts.extend(bottleneck::draft(old, plan));
+    drafts.extend([breaker::draft(plan), traffic::draft(plan), drill::draft(plan)].into_iter().flatten());
     finish(old, drafts, generation, now)
 }
 
@@ -82,7 +94,16 @@ pub(super) fn rejected(
     ];
     let mut conditions = finish(old, drafts, generation, now);
     // What was last known of sinks and sizes is still so: the fleet goes on with the spec before.
-    let kept = [SINKS_HEALTHY, SCALING_LIMITED, SCALING_INEFFECTIVE, ORDERING_AT_RISK, BOTTLENECK_FORECAST];
+    let kept = [
+        SINKS_HEALTHY,
+        SCALING_LIMITED,
+        SCALING_INEFFECTIVE,
+        ORDERING_AT_RISK,
+        BOTTLENECK_FORECAST,
+        REGIONS_HEALTHY,
+        TRAFFIC_SHIFTED,
+        SURVIVES_REGION_LOSS,
+    ];
     conditions.extend(old.iter().filter(|condition| kept.contains(&condition.type_.as_str())).cloned());
     sorted(conditions)
 }
@@ -94,8 +115,16 @@ fn ready(plan: &FleetPlan, applied: &Applied) -> Draft {
         return Draft { type_: READY, status: "False", reason, message: describe(failure, failures.len()) };
     }
     let staying = || plan.regions.iter().filter(|region| region.standing == Standing::Stays);
-    if let Some(region) = staying().find(|region| !region.settled) {
-        let others = staying().filter(|other| !other.settled).count() - 1;
+    let unsettled = || staying().filter(|region| !region.settled);
+    if let Some((region, breaker)) = breaker::worst(plan) {
+        let status = if unsettled().next().is_some() { "False" } else { "True" };
+        // What is wrong elsewhere comes after it; of the region itself, what there is to look at.
+        let also = unsettled().next().map(|region| format!("; region {}: {}", region.name, region.message));
+        let message = format!("region {}: {}{}", region.name, breaker.message, also.unwrap_or_default());
+        return Draft { type_: READY, status, reason: breaker::word(breaker.memory.phase).to_owned(), message };
+    }
+    if let Some(region) = unsettled().next() {
+        let others = unsettled().count() - 1;
         let more = if others == 0 { String::new() } else { format!(" ({others} more not ready)") };
         let message = format!("region {}: {}{more}", region.name, region.message);
         return Draft { type_: READY, status: "False", reason: region.reason.as_str().to_owned(), message };

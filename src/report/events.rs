@@ -1,6 +1,7 @@
 //! Which events a change of status deserves: one per region or condition whose reason is another, and per sink that
 //! begins to fail, trips, answers again, or has its first dead letter, per decision about a size, when more shards would
-//! be needed or would not help, and when a shard or its volume is lost. Pure.
+//! be needed or would not help, when a shard or its volume is lost, per step of a region's breaker, and when what somebody asks
+//! for begins, ends or cannot be followed. Pure.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::ResourceExt as _;
@@ -10,7 +11,10 @@ use crate::api::{DecisionStatus, EventDispatcher, EventDispatcherStatus, RegionS
 use crate::fleet::{RegionReason, names};
 
 use super::bottleneck::BOTTLENECK_FORECAST;
+use super::breaker;
 use super::conditions::{DEAD_LETTERS, STALLED, describe_dead_letters, describe_failing, is_failing, is_tripped};
+use super::decisions::SHARDS;
+use super::manual;
 use super::routing::{self, ORDERING_AT_RISK};
 use super::scaling::{SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
@@ -39,6 +43,7 @@ pub(super) fn events(
             events.push(of_region(dispatcher, region));
         }
         events.extend(routing::of_region(before, region));
+        events.extend(breaker::of_region(before, region));
     }
     for gone in old.regions.iter().filter(|old| new.regions.iter().all(|new| new.name != old.name)) {
         events.push(event(
@@ -52,7 +57,10 @@ pub(super) fn events(
         let before = old.sinks.iter().find(|before| before.name == sink.name);
         events.extend(of_sink(before, sink));
     }
+    events.extend(manual::events(old, new));
     let decided = new.decisions.iter().filter(|decision| !old.decisions.contains(decision));
+    // Those of breakers are told with the regions.
+    let decided = decided.filter(|decision| decision.what == SHARDS);
     events.extend(decided.map(|decision| of_decision(dispatcher, decision)));
     for (type_, action) in [
         (STALLED, "Reconcile"),
@@ -63,6 +71,7 @@ pub(super) fn events(
     ] {
         events.extend(of_condition(type_, action, old, new));
     }
+    events.extend(of_drill(old, new));
     events
 }
 
@@ -120,6 +129,18 @@ fn of_condition(type_: &str, action: &str, old: &EventDispatcherStatus, new: &Ev
         }
         _ => None,
     }
+}
+
+/// What a drill came to.
+fn of_drill(old: &EventDispatcherStatus, new: &EventDispatcherStatus) -> Option<Event> {
+    let drill = new.drill.as_ref()?;
+    let before = old.drill.as_ref().filter(|before| before.started_at == drill.started_at);
+    if before.is_some_and(|before| before.outcome == drill.outcome) {
+        return None;
+    }
+    let good = ["Running", "Survived"].contains(&drill.outcome.as_str());
+    let type_ = if good { EventType::Normal } else { EventType::Warning };
+    Some(event(type_, &format!("Drill{}", drill.outcome), drill.message.clone(), &format!("Drill-{}", drill.region)))
 }
 
 fn of_decision(dispatcher: &EventDispatcher, decision: &DecisionStatus) -> Event {

@@ -1,11 +1,16 @@
 //! Tells people: the status, written only when what it says changes, and events, only for transitions.
 
 mod bottleneck;
+mod breaker;
 mod conditions;
+mod decisions;
+mod drill;
 mod events;
+mod manual;
 mod routing;
 mod scaling;
 mod status;
+mod traffic;
 
 #[cfg(test)]
 mod tests;

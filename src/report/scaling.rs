@@ -1,21 +1,17 @@
-//! What is told of growing and shrinking: each region's state, the latest decisions, two conditions. Pure.
+//! What is told of growing and shrinking: each region's state, what a decision was made from, two conditions. Pure.
 
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::Draft;
 use super::status::whole;
-use crate::api::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
+use crate::api::{CapacityStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};
 use crate::fleet::{
-    Bound, Capacity, FleetIntent, FleetPlan, RegionPlan, ScalingDecision, ScalingIntent, ScalingReason, ShardRange,
-    approximate_count, whole_second,
+    Bound, Capacity, FleetPlan, RegionPlan, ScalingDecision, ScalingIntent, ScalingReason, ShardRange,
+    approximate_count,
 };
 
 pub(super) const SCALING_LIMITED: &str = "ScalingLimited";
 pub(super) const SCALING_INEFFECTIVE: &str = "ScalingIneffective";
-
-/// Decisions that are kept.
-const DECISIONS: usize = 20;
 
 /// The state of a region whose size follows its load: also what the next decision remembers.
 pub(super) fn state(decision: &ScalingDecision, range: ShardRange) -> Option<ScalingStatus> {
@@ -55,30 +51,6 @@ fn confidence(capacity: Capacity) -> &'static str {
         3..Capacity::MOST_SAMPLES => "Medium",
         _ => "High",
     }
-}
-
-/// The decisions so far and those of this plan, at most so many.
-pub(super) fn decisions(
-    old: &[DecisionStatus],
-    intent: &FleetIntent,
-    plan: &FleetPlan,
-    now: Timestamp,
-) -> Vec<DecisionStatus> {
-    let new = plan.regions.iter().filter_map(|region| {
-        let decision = region.scaling.as_ref().filter(|decision| decision.memory.wanted.is_some())?;
-        (decision.from != decision.to).then(|| DecisionStatus {
-            time: Time(whole_second(now)),
-            region: region.name.clone(),
-            what: "shards".to_owned(),
-            from: whole(decision.from),
-            to: whole(decision.to),
-            reason: decision.reason.as_str().to_owned(),
-            numbers: numbers(decision, &intent.scaling),
-        })
-    });
-    let mut decisions: Vec<_> = old.iter().cloned().chain(new).collect();
-    decisions.drain(..decisions.len().saturating_sub(DECISIONS));
-    decisions
 }
 
 /// What a decision was made from, rounded to two digits.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_contract::{BreakerPhase, SinkReport};
 
-use super::{Told, bottleneck, conditions, routing, scaling};
+use super::{Told, bottleneck, breaker, conditions, decisions, drill, manual, routing, scaling, traffic};
 use crate::api::{EventDispatcherStatus, RegionStatus, ShardsStatus, SinkStatus, Summary};
 use crate::fleet::{
     FleetIntent, FleetPlan, FleetSnapshot, RegionPlan, RegionSnapshot, ShardSnapshot, Standing, approximate_age,
@@ -35,10 +35,14 @@ pub(super) fn status(
             EventDispatcherStatus {
                 observed_generation: generation,
                 summary: Some(summary(snapshot, plan)),
-                regions: regions(intent, snapshot, plan),
-                decisions: scaling::decisions(&old.decisions, intent, plan, now),
+                regions: regions(intent, snapshot, plan, now),
+                traffic: traffic::status(old.traffic.as_ref(), plan),
+                manual: manual::status(intent, now),
+                drill: plan.drill.as_ref().map(drill::status),
+                decisions: decisions::decisions(&old.decisions, intent, plan, now),
                 conditions: conditions::acted(
                     &old.conditions,
+                    intent,
                     plan,
                     &applied.stage,
                     &conditions::Sinks { sinks: &sinks, look: look.as_deref() },
@@ -61,6 +65,8 @@ fn summary(snapshot: &FleetSnapshot, plan: &FleetPlan) -> Summary {
         regions: format!("{settled}/{}", staying().count()),
         shards: format!("{ready}/{replicas}"),
         backlog: backlog(shards(snapshot), |shard| shard.report.value().map(|report| report.shard.backlog_events)),
+        breakers: breaker::summary(plan),
+        traffic: traffic::summary(plan),
     }
 }
 
@@ -73,7 +79,8 @@ fn running(region: &RegionSnapshot) -> impl Iterator<Item = &ShardSnapshot> {
     region.shards.values().filter(|shard| shard.pod.is_some())
 }
 
-fn regions(intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan) -> Vec<RegionStatus> {
+fn regions(intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan, now: Timestamp) -> Vec<RegionStatus> {
+    let several = breaker::several(plan);
     let unseen = RegionSnapshot::default();
     let there = plan.regions.iter().filter(|region| region.standing != Standing::Gone);
     there
@@ -82,6 +89,7 @@ fn regions(intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan) -> 
             let scaling = plan.scaling.as_ref().zip(intent.region(&plan.name));
             RegionStatus {
                 scaling: scaling.and_then(|(decision, wanted)| scaling::state(decision, wanted.shards)),
+                breaker: breaker::state(intent, plan, several, now),
                 ..region(plan, seen)
             }
         })
@@ -99,6 +107,7 @@ fn region(plan: &RegionPlan, seen: &RegionSnapshot) -> RegionStatus {
         oldest_event_age: ages.max().map(|age| approximate_age(Duration::from_millis(age))),
         scaling: None,
         routing: plan.routing.as_ref().map(routing::state),
+        breaker: None,
         reason: plan.reason.as_str().to_owned(),
         message: plan.message.clone(),
     }

@@ -1,0 +1,137 @@
+//! What is told of regions' breakers: where each is, which the next decision remembers, one condition, and an event for each
+//! step. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::runtime::events::{Event, EventType};
+use signalbox_contract::BreakerPhase;
+
+use super::conditions::Draft;
+use super::events::event;
+use super::status::whole;
+use crate::api::{BreakerStatus, RegionStatus};
+use crate::fleet::{
+    BreakerMemory, BreakerPlan, BreakerReason, FleetIntent, FleetPlan, HeldPhase, RegionPlan, TripCause, phase_word,
+};
+
+pub(super) const REGIONS_HEALTHY: &str = "RegionsHealthy";
+
+/// Whether there is a region that could do another's work.
+pub(super) fn several(plan: &FleetPlan) -> bool {
+    breakers(plan).nth(1).is_some()
+}
+
+fn breakers(plan: &FleetPlan) -> impl Iterator<Item = (&RegionPlan, &BreakerPlan)> {
+    plan.regions.iter().filter_map(|region| Some((region, region.breaker.as_ref()?)))
+}
+
+/// Where a region's breaker is: also what the next decision remembers.
+pub(super) fn state(intent: &FleetIntent, region: &RegionPlan, several: bool, now: Timestamp) -> Option<BreakerStatus> {
+    let plan = region.breaker.as_ref()?;
+    let memory = &plan.memory;
+    let calm = memory.phase == BreakerPhase::Serving && memory.trips == 0 && plan.reason == BreakerReason::Healthy;
+    if calm && !several {
+        return None;
+    }
+    let healthy = plan.reason == BreakerReason::Healthy;
+    let probing = memory.phase == BreakerPhase::Probing;
+    Some(BreakerStatus {
+        phase: phase_word(memory.phase).to_owned(),
+        since: Time(memory.since),
+        until: memory.until.map(Time),
+        percent: probing.then(|| whole(percent(intent, &region.name, memory, now))),
+        step: whole(memory.step),
+        trips: whole(memory.trips),
+        cause: memory.cause.map(|cause| cause.as_str().to_owned()),
+        reason: if healthy { String::new() } else { plan.reason.as_str().to_owned() },
+        message: if healthy { String::new() } else { plan.message.clone() },
+    })
+}
+
+/// The part of its weight that a region has in this phase.
+pub(super) fn percent(intent: &FleetIntent, region: &str, memory: &BreakerMemory, now: Timestamp) -> u32 {
+    let held = intent.manual.hold(region, now).map(|hold| hold.phase);
+    let step = usize::try_from(memory.step).unwrap_or(usize::MAX);
+    match (memory.phase, held) {
+        (BreakerPhase::Serving, _) => 100,
+        (BreakerPhase::Tripped, _) => 0,
+        (BreakerPhase::Probing, Some(HeldPhase::Probing(percent))) => percent,
+        (BreakerPhase::Probing, _) => intent.breaker.ramp.get(step).copied().unwrap_or(100),
+    }
+}
+
+/// How many are not Serving, as `kubectl get` shows it.
+pub(super) fn summary(plan: &FleetPlan) -> String {
+    let of = |phase| breakers(plan).filter(|(_, breaker)| breaker.memory.phase == phase).count();
+    match (of(BreakerPhase::Tripped), of(BreakerPhase::Probing)) {
+        (tripped, 0) => format!("{tripped} tripped"),
+        (0, probing) => format!("{probing} probing"),
+        (tripped, probing) => format!("{tripped} tripped, {probing} probing"),
+    }
+}
+
+/// The region that somebody should hear of first: one that is Tripped, else one that comes back.
+pub(super) fn worst(plan: &FleetPlan) -> Option<(&RegionPlan, &BreakerPlan)> {
+    let of = |phase| breakers(plan).find(|(_, breaker)| breaker.memory.phase == phase);
+    of(BreakerPhase::Tripped).or_else(|| of(BreakerPhase::Probing))
+}
+
+/// One word for where a region is that is not Serving, as the reason of `Ready` and of events.
+pub(super) fn word(phase: BreakerPhase) -> &'static str {
+    match phase {
+        BreakerPhase::Serving => "RegionServing",
+        BreakerPhase::Tripped => "RegionTripped",
+        BreakerPhase::Probing => "RegionProbing",
+    }
+}
+
+/// Whether somebody asked for it.
+fn is_manual(breaker: &BreakerPlan) -> bool {
+    breaker.memory.cause.is_some_and(TripCause::is_manual)
+}
+
+/// The condition of a fleet of several regions.
+pub(super) fn draft(plan: &FleetPlan) -> Option<Draft> {
+    if !several(plan) {
+        return None;
+    }
+    let out = |phase| breakers(plan).find(|(_, breaker)| breaker.memory.phase == phase && !is_manual(breaker));
+    let because = |reason| breakers(plan).find(|(_, breaker)| breaker.reason == reason);
+    let told = |status, (region, breaker): (&RegionPlan, &BreakerPlan)| {
+        let reason = breaker.memory.cause.map_or(breaker.reason.as_str(), TripCause::as_str);
+        (status, reason, format!("region {}: {}", region.name, breaker.message))
+    };
+    let (status, reason, message) = out(BreakerPhase::Tripped)
+        .or_else(|| out(BreakerPhase::Probing))
+        .or_else(|| because(BreakerReason::TooFewLeft))
+        .map(|found| told("False", found))
+        .or_else(|| Some(told("True", because(BreakerReason::SinkFailsEverywhere)?)))
+        .or_else(|| Some(told("Unknown", because(BreakerReason::Unknown)?)))
+        .unwrap_or(("True", "NoRegionFails", String::new()));
+    Some(Draft { type_: REGIONS_HEALTHY, status, reason: reason.to_owned(), message })
+}
+
+/// A phase that is another, or another step of the ramp.
+pub(super) fn of_region(before: Option<&RegionStatus>, region: &RegionStatus) -> Option<Event> {
+    let now = region.breaker.as_ref()?;
+    let then = before.and_then(|before| before.breaker.as_ref());
+    let place = |breaker: &BreakerStatus| (breaker.phase.clone(), breaker.percent);
+    let serving = now.phase == phase_word(BreakerPhase::Serving);
+    if then.map_or(serving, |then| place(then) == place(now)) {
+        return None;
+    }
+    let cause = now.cause.as_deref().and_then(TripCause::of);
+    let tripped = now.phase == phase_word(BreakerPhase::Tripped);
+    let bad = tripped && !cause.is_some_and(TripCause::is_manual);
+    let why = if now.message.is_empty() { String::new() } else { format!(": {}", now.message) };
+    let (reason, place) = match now.percent {
+        Some(percent) => ("RegionProbing", format!("Probing with {percent} % of its weight")),
+        None if tripped => ("RegionTripped", format!("Tripped ({})", now.cause.as_deref().unwrap_or(&now.reason))),
+        None => ("RegionServing", "Serving again".to_owned()),
+    };
+    // Events are told apart by their action, not by their text.
+    let number = now.percent.unwrap_or(now.trips);
+    let action = format!("{}-{}-{number}", now.phase, region.name);
+    let type_ = if bad { EventType::Warning } else { EventType::Normal };
+    Some(event(type_, reason, format!("region {}: {place}{why}", region.name), &action))
+}
