@@ -207,9 +207,14 @@ mod tests {
         let memory = of(well).unwrap();
         assert_eq!((memory.phase, memory.step, memory.trips), (BreakerPhase::Probing, 3, 2));
         assert_eq!(memory.cause, Some(TripCause::Refusing));
-        for (what, instead) in
-            [("Probing", "Open"), ("3", "-1"), ("2, ", "17, "), ("Refusing", "Bored"), ("Probing", "Tripped")]
-        {
+        let wrong = [
+            ("\"Probing\"", "\"Open\""),
+            ("\"step\": 3", "\"step\": -1"),
+            ("\"trips\": 2", "\"trips\": 17"),
+            ("Refusing", "Bored"),
+            ("Probing", "Tripped"),
+        ];
+        for (what, instead) in wrong {
             assert_eq!(of(&well.replacen(what, instead, 1)), None, "{instead}");
         }
     }
