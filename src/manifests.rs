@@ -3,6 +3,8 @@
 //! **Architecture Invariant:** a leaf. `report` takes only `Manifests<Applied>`, so a status can only tell of what
 //! was applied, not of what was meant to be.
 
+mod http_route;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -10,6 +12,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+pub(crate) use http_route::{BackendRef, HTTPRoute, HTTPRouteSpec, ParentRef, Rule};
 
 /// Everything that one fleet is to consist of.
 #[derive(Clone, Debug)]
@@ -30,6 +34,8 @@ pub(crate) struct Manifests<Stage> {
     pub disruption_budgets: Vec<PodDisruptionBudget>,
     /// One per region that has pods.
     pub endpoint_slices: Vec<EndpointSlice>,
+    /// What leads a Gateway's traffic to the regions.
+    pub route: Route,
     /// One per region, without `spec.replicas`.
     pub stateful_sets: Vec<StatefulSet>,
     /// The `spec.replicas` of each, which has a field manager of its own.
@@ -38,6 +44,18 @@ pub(crate) struct Manifests<Stage> {
     pub untouched_regions: BTreeSet<String>,
     /// How far it has come.
     pub stage: Stage,
+}
+
+/// The fleet's `HTTPRoute`. No watch shows it: most clusters have no Gateway API, and a watch of a kind that is not there
+/// would fail for ever. So it is asked for, and only where there is or was one.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// There is none, and was none.
+    None,
+    /// This one.
+    Wanted(Box<HTTPRoute>),
+    /// None any more: the one of this name is to go.
+    Unwanted(String),
 }
 
 /// How many pods a StatefulSet is to have.
@@ -58,6 +76,8 @@ pub(crate) struct Rendered;
 pub(crate) struct Applied {
     /// What did not succeed. The rest did.
     pub failures: Vec<ApplyFailure>,
+    /// Whether the `HTTPRoute` that is not wanted any more may still be there.
+    pub route_left: bool,
     /// StatefulSets that were changed just now, so that what was seen of them is out of date.
     pub changed_sets: BTreeSet<String>,
 }
@@ -103,6 +123,7 @@ impl Manifests<Rendered> {
             services,
             disruption_budgets,
             endpoint_slices,
+            route,
             stateful_sets,
             replicas,
             untouched_regions,
@@ -117,6 +138,7 @@ impl Manifests<Rendered> {
             services,
             disruption_budgets,
             endpoint_slices,
+            route,
             stateful_sets,
             replicas,
             untouched_regions,

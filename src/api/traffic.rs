@@ -96,6 +96,9 @@ pub struct TrafficStatus {
     /// The share of new events that each region is to have now: "40%", "2.5%".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub shares: BTreeMap<String, String>,
+    /// The HTTPRoute that leads there too, in mode Gateway; and after that until it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_route: Option<String>,
     /// What shift of traffic is under way or done, in a sentence. Absent while traffic is as the weights of the spec say.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,

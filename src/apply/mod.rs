@@ -5,6 +5,9 @@
 //! - **Never touches what it did not make**: an object of the same name that our fleet does not own is left alone
 //!   and reported.
 //! - **One failure does not stop the rest**: each is a value in the result.
+//!
+//! What is there is known from watches, but for the `HTTPRoute` of a fleet in mode Gateway: that one is asked for with each look
+//! at such a fleet, and of no other fleet.
 
 mod compare;
 mod object;
@@ -16,7 +19,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::Client;
 
 use crate::fleet::names;
-use crate::manifests::{Applied, Inventory, Manifests, Rendered, Replicas};
+use crate::manifests::{Applied, ApplyFailure, HTTPRoute, Inventory, Manifests, Rendered, Replicas, Route};
 use object::{Objects, Outcome};
 
 /// Sends what differs, deletes what is too much.
@@ -37,6 +40,8 @@ pub(crate) async fn apply(client: &Client, live: &Inventory, manifests: Manifest
     failures.extend(objects.apply(&live.disruption_budgets, &manifests.disruption_budgets).await.failures);
     // Before replicas: a shard that goes is unlisted before it is removed.
     failures.extend(objects.apply(&live.endpoint_slices, &manifests.endpoint_slices).await.failures);
+    let (route_left, failure) = route(&objects, &manifests.route).await;
+    failures.extend(failure);
     let sets = objects.apply(&live.stateful_sets, &manifests.stateful_sets).await;
     changed_sets.extend(sets.changed);
     for replicas in &manifests.replicas {
@@ -57,7 +62,20 @@ pub(crate) async fn apply(client: &Client, live: &Inventory, manifests: Manifest
     failures.extend(objects.prune(&live.disruption_budgets, &manifests.disruption_budgets, untouched).await);
     failures.extend(objects.prune(&live.services, &manifests.services, untouched).await);
     failures.extend(objects.prune(&live.config_maps, &manifests.config_maps, untouched).await);
-    manifests.applied(Applied { failures, changed_sets })
+    manifests.applied(Applied { failures, route_left, changed_sets })
+}
+
+/// The route, which no watch shows. Whether one that is not wanted may still be there, and what went wrong.
+async fn route(objects: &Objects<'_>, route: &Route) -> (bool, Option<ApplyFailure>) {
+    let failure = match route {
+        Route::None => None,
+        Route::Wanted(route) => match objects.apply_unwatched(route.as_ref()).await {
+            Outcome::AsItWas | Outcome::Changed => None,
+            Outcome::Failed(failure) => Some(failure),
+        },
+        Route::Unwanted(name) => objects.delete_unwatched::<HTTPRoute>(name).await.err(),
+    };
+    (matches!(route, Route::Unwanted(_)) && failure.is_some(), failure)
 }
 
 async fn scale(objects: &Objects<'_>, live: &[Arc<StatefulSet>], wanted: &Replicas) -> Outcome {

@@ -91,6 +91,41 @@ impl Objects<'_> {
                 Err(error) => return Outcome::Failed(error.of::<K>(&name)),
             },
         };
+        self.send(owner, rendered).await
+    }
+
+    /// Sends one of a kind that no watch shows, if it differs from what is there.
+    pub(super) async fn apply_unwatched<K>(&self, rendered: &K) -> Outcome
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let name = rendered.name_any();
+        match self.api::<K>().get_opt(&name).within(TIMEOUT).await {
+            Ok(Some(live)) if compare::is_as_rendered(&live, rendered) => Outcome::AsItWas,
+            Ok(live) => self.send(live.map(|live| self.owner(live.meta())), rendered).await,
+            Err(error) => Outcome::Failed(error.of::<K>(&name)),
+        }
+    }
+
+    /// Deletes one of a kind that no watch shows, if it is there and the fleet's own.
+    pub(super) async fn delete_unwatched<K>(&self, name: &str) -> Result<(), ApplyFailure>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + DeserializeOwned + Clone + Debug,
+    {
+        let found =
+            self.api::<K>().get_metadata_opt(name).within(TIMEOUT).await.map_err(|error| error.of::<K>(name))?;
+        match found {
+            Some(live) if matches!(self.owner(&live.metadata), Owner::Us) => self.delete::<K>(&live.metadata).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends an object, unless it is somebody else's.
+    async fn send<K>(&self, owner: Option<Owner>, rendered: &K) -> Outcome
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Clone + Debug,
+    {
+        let name = rendered.name_any();
         match owner {
             None | Some(Owner::Us) => self.patch::<K>(&name, names::MANAGER, rendered).await,
             Some(Owner::OurPast) => Outcome::Failed(ApplyFailure {
@@ -196,12 +231,25 @@ impl CallError {
             Self::TimedOut => (format!("no answer from the API server within {TIMEOUT:?}; trying again"), false),
             Self::Refused(kube::Error::Api(status)) => {
                 // Forbidden, or not a valid object: the same request will be refused again.
-                (status.message.clone(), matches!(status.code, 403 | 422))
+                match missing_kind::<K>() {
+                    // The only 404 that sending an object can get.
+                    Some(instead) if status.code == 404 => (instead.to_owned(), true),
+                    _ => (status.message.clone(), matches!(status.code, 403 | 422)),
+                }
             }
             Self::Refused(error) => (error.to_string(), false),
         };
         ApplyFailure { object: label::<K>(name), message, needs_a_hand }
     }
+}
+
+/// What to do about a kind that the cluster does not have; `None` of those that every cluster has.
+fn missing_kind<K: Resource<DynamicType = ()>>() -> Option<&'static str> {
+    (K::group(&()) == "gateway.networking.k8s.io").then_some(
+        "the cluster has no HTTPRoute of gateway.networking.k8s.io/v1; install the CRDs of the Gateway API and an \
+         implementation of it (https://gateway-api.sigs.k8s.io/guides), or set traffic.mode to EndpointSlice; until then \
+         producers reach the fleet by its Service only",
+    )
 }
 
 /// A bound on a call to the API server.

@@ -139,6 +139,7 @@ pub(crate) fn decide(
         regions: plans,
         bottlenecks: monitored.bottlenecks,
         traffic: TrafficPlan::default(),
+        had_route: memory.route,
         drill: memory.drill.clone(),
         history,
         recheck_after: soon.map_or(recheck_after, |soon| soon.min(recheck_after)),

@@ -26,6 +26,8 @@ pub struct FleetMemory {
     pub breakers: BTreeMap<String, BreakerMemory>,
     /// Of traffic across regions.
     pub traffic: TrafficMemory,
+    /// Whether there may be an `HTTPRoute`.
+    pub route: bool,
     /// The latest drill.
     pub drill: Option<DrillMemory>,
 }
@@ -112,6 +114,7 @@ impl FleetMemory {
                 .filter_map(|region| Some((region.name.clone(), of_breaker(region.breaker.as_ref()?)?)))
                 .collect(),
             traffic: status.and_then(|status| status.traffic.as_ref()).map(of_traffic).unwrap_or_default(),
+            route: status.and_then(|status| status.traffic.as_ref()?.http_route.as_ref()).is_some(),
             drill: status.and_then(|status| DrillMemory::of_status(status.drill.as_ref()?)),
         }
     }

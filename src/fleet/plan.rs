@@ -19,6 +19,8 @@ pub struct FleetPlan {
     pub bottlenecks: Vec<Bottleneck>,
     /// How new events are led to them.
     pub traffic: TrafficPlan,
+    /// Whether it had an `HTTPRoute`, which is to go if it is to have none now.
+    pub had_route: bool,
     /// The latest drill, as it stands now.
     pub drill: Option<DrillMemory>,
     /// What to know of this look with the next one.
@@ -50,6 +52,7 @@ impl FleetPlan {
             breakers: breakers.collect(),
             traffic: TrafficMemory { version, digest: self.traffic.digest, shares: shares.collect() },
             drill: self.drill.clone(),
+            route: self.had_route,
         }
     }
 

@@ -4,6 +4,7 @@
 mod config;
 mod disruption_budget;
 mod endpoint_slice;
+mod http_route;
 mod keys;
 mod metadata;
 mod secrets;
@@ -14,7 +15,7 @@ mod stateful_set;
 mod tests;
 
 use crate::fleet::{FleetIntent, FleetPlan, Keyring, RegionIntent, RegionPlan, Standing, names};
-use crate::manifests::{Manifests, Rendered, Replicas};
+use crate::manifests::{Manifests, Rendered, Replicas, Route};
 
 /// Builds the fleet: the list of everything we own, in one place.
 pub(crate) fn render(intent: &FleetIntent, plan: &FleetPlan, keyring: &Keyring) -> Manifests<Rendered> {
@@ -43,6 +44,11 @@ pub(crate) fn render(intent: &FleetIntent, plan: &FleetPlan, keyring: &Keyring) 
             .filter(|region| region.standing != Standing::Gone)
             .flat_map(|region| endpoint_slice::endpoint_slices(intent, region))
             .collect(),
+        route: match http_route::http_route(intent, plan) {
+            Some(route) => Route::Wanted(Box::new(route)),
+            None if plan.had_route => Route::Unwanted(intent.name.clone()),
+            None => Route::None,
+        },
         stateful_sets: staying.iter().map(|(region, _)| stateful_set::stateful_set(intent, region)).collect(),
         replicas: staying
             .iter()

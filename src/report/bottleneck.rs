@@ -106,6 +106,7 @@ mod tests {
             regions: Vec::new(),
             bottlenecks,
             traffic: TrafficPlan::default(),
+            had_route: false,
             drill: None,
             history: FleetHistory::default(),
             recheck_after,

@@ -36,7 +36,7 @@ pub(super) fn status(
                 observed_generation: generation,
                 summary: Some(summary(snapshot, plan)),
                 regions: regions(intent, snapshot, plan, now),
-                traffic: traffic::status(old.traffic.as_ref(), plan),
+                traffic: traffic::status(old.traffic.as_ref(), intent, plan, &applied.stage),
                 manual: manual::status(intent, now),
                 drill: plan.drill.as_ref().map(drill::status),
                 decisions: decisions::decisions(&old.decisions, intent, plan, now),

@@ -34,7 +34,7 @@ fn settled() -> Situation {
 fn told(situation: &Situation, old: &EventDispatcherStatus, now: Timestamp) -> EventDispatcherStatus {
     let Situation { intent, snapshot, failures, changed_sets } = situation;
     let plan = decide(intent, snapshot, &FleetMemory::of(Some(old)), now);
-    let stage = Applied { failures: failures.clone(), changed_sets: changed_sets.clone() };
+    let stage = Applied { failures: failures.clone(), changed_sets: changed_sets.clone(), route_left: false };
     let applied = render(intent, &plan, &fixtures::keyring()).applied(stage);
     status::status(&Told::Acted { intent, snapshot, plan: &plan, applied: &applied }, old, Some(3), now)
 }

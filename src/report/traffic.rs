@@ -5,7 +5,8 @@ use signalbox_contract::BreakerPhase;
 use super::breaker::several;
 use super::conditions::Draft;
 use crate::api::TrafficStatus;
-use crate::fleet::{FleetPlan, share_text};
+use crate::fleet::{FleetIntent, FleetPlan, share_text};
+use crate::manifests::Applied;
 
 pub(super) const TRAFFIC_SHIFTED: &str = "TrafficShifted";
 
@@ -14,7 +15,12 @@ const NAMED: usize = 4;
 
 /// The state of traffic: also what the next decision remembers. A version that was given out once is never forgotten, for
 /// shards go by the highest that they were given.
-pub(super) fn status(old: Option<&TrafficStatus>, plan: &FleetPlan) -> Option<TrafficStatus> {
+pub(super) fn status(
+    old: Option<&TrafficStatus>,
+    intent: &FleetIntent,
+    plan: &FleetPlan,
+    applied: &Applied,
+) -> Option<TrafficStatus> {
     let traffic = &plan.traffic;
     let version = traffic.table.as_ref().map_or(0, |table| i64::try_from(table.version).unwrap_or(i64::MAX));
     let shares = traffic.regions.iter().map(|(name, region)| (name.clone(), share_text(region.share_permille)));
@@ -22,6 +28,7 @@ pub(super) fn status(old: Option<&TrafficStatus>, plan: &FleetPlan) -> Option<Tr
         version: version.max(old.map_or(0, |old| old.version)),
         digest: if traffic.digest == 0 { String::new() } else { format!("{:x}", traffic.digest) },
         shares: if several(plan) { shares.collect() } else { Default::default() },
+        http_route: (intent.traffic.gateway.is_some() || applied.route_left).then(|| intent.name.clone()),
         message: traffic.shift.as_ref().map(|shift| shift.message.clone()).unwrap_or_default(),
     };
     (status != TrafficStatus::default()).then_some(status)
