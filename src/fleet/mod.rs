@@ -27,7 +27,8 @@ pub use bottleneck::{
     Bottleneck, FleetHistory, Foretold, Known, Look, Point, Quickest, RegionHistory, Saturates, Saturation,
 };
 pub use breaker::{
-    BreakerHistory, BreakerIntent, BreakerLook, BreakerMemory, BreakerPlan, BreakerReason, TripCause, WhenAllUnhealthy,
+    Attempts, BreakerHistory, BreakerIntent, BreakerLook, BreakerMemory, BreakerPlan, BreakerReason, ShardTotals,
+    Suspicion, TripCause, WhenAllUnhealthy,
 };
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use keyring::{Authority, KeyPairPem, Keyring};
