@@ -9,6 +9,7 @@
 //!                                     the last step is clean
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -198,13 +199,79 @@ impl BreakerReason {
 /// What one process remembers of how a region did, to judge its breaker by. Lost with the process, and then gathered anew.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BreakerHistory {
-    /// What the latest looks found, the oldest first; bounded by the window.
+    /// The totals of its shards when they were heard last, by ordinal.
+    pub totals: BTreeMap<u32, ShardTotals>,
+    /// What has happened between the latest looks, the oldest first; bounded by a few windows.
     pub looks: Vec<BreakerLook>,
+    /// Since when a look has found this at every time.
+    pub since: BTreeMap<Suspicion, Timestamp>,
+    /// When each sink was last seen to take events, by name.
+    pub delivered: BTreeMap<String, Timestamp>,
+    /// Whether a shard of it has been ready.
+    pub was_ready: bool,
 }
 
-/// What one look found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BreakerLook {
-    /// When.
+/// What speaks against a region only if it lasts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Suspicion {
+    /// Nothing is heard of it, and that may have other reasons.
+    Unheard,
+    /// None of its shards is ready.
+    NoShardReady,
+    /// It refuses a large share of events.
+    Refusing,
+    /// A large share of the attempts at this sink fails.
+    SinkFails(String),
+    /// This sink's breaker is not Serving.
+    SinkParked(String),
+}
+
+/// The totals of one life of a shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardTotals {
+    /// When they were taken in.
     pub at: Timestamp,
+    /// Whose they are.
+    pub incarnation: String,
+    /// Events accepted.
+    pub accepted: u64,
+    /// Requests refused because of a limit.
+    pub refused: u64,
+    /// At each sink, in the order of the report.
+    pub sinks: Vec<Attempts>,
+}
+
+/// What has happened in a region between two looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BreakerLook {
+    /// When that was found.
+    pub at: Timestamp,
+    /// Events accepted.
+    pub accepted: u64,
+    /// Requests refused because of a limit.
+    pub refused: u64,
+    /// At each sink at which something ended, by name.
+    pub sinks: BTreeMap<String, Attempts>,
+}
+
+/// How attempts ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// Events delivered.
+    pub delivered: u64,
+    /// Attempts that failed, without those at which the sink asked for less.
+    pub failed: u64,
+}
+
+impl Attempts {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.delivered.saturating_add(self.failed)
+    }
+
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        let Self { delivered, failed } = other;
+        Self { delivered: self.delivered.saturating_add(delivered), failed: self.failed.saturating_add(failed) }
+    }
 }

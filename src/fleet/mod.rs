@@ -28,7 +28,8 @@ pub use bottleneck::{
     Bottleneck, FleetHistory, Foretold, Known, Look, Point, Quickest, RegionHistory, Saturates, Saturation,
 };
 pub use breaker::{
-    BreakerHistory, BreakerIntent, BreakerLook, BreakerMemory, BreakerPlan, BreakerReason, TripCause, WhenAllUnhealthy,
+    Attempts, BreakerHistory, BreakerIntent, BreakerLook, BreakerMemory, BreakerPlan, BreakerReason, ShardTotals,
+    Suspicion, TripCause, WhenAllUnhealthy,
 };
 pub use drill::{DrillHistory, DrillMemory, DrillOutcome, ShardRefusals};
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};

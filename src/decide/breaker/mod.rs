@@ -1,13 +1,42 @@
 //! Where the breaker of each region is. Pure and total.
+//!
+//! ```text
+//! reports, pods --evidence--> signs of each region --machine--> what it would become
+//!                              (beside the others')                  |  rules: how many may go; who is held
+//!                                                                    v
+//!                                       what it becomes, why (words), and when to look again
+//! ```
+//!
+//! What was seen for certain (nobody reaches it, no shard is ready) trips at once or after the window. What was inferred (a
+//! sink fails from there, it refuses events) trips only where another region does better, and at most half of the regions.
+//! What cannot be told changes nothing.
+//!
+//! **Invariant:** of the regions with weight, one at least is not Tripped.
+
+mod count;
+mod evidence;
+mod machine;
+mod reach;
+mod rules;
+mod sinks;
+mod words;
+
+#[cfg(test)]
+mod laws;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use signalbox_contract::BreakerPhase;
 
 use crate::fleet::{
-    BreakerHistory, BreakerMemory, BreakerPlan, BreakerReason, FleetIntent, FleetMemory, FleetSnapshot, whole_second,
+    BreakerHistory, BreakerMemory, BreakerPlan, FleetIntent, FleetMemory, FleetSnapshot, TripCause, whole_second,
 };
+use evidence::{Case, Evidence, Judgement};
+use rules::{Outcome, Wish};
 
 /// The breakers of a fleet, and what to know of this look with the next one.
 pub(super) struct Breakers {
@@ -24,18 +53,109 @@ pub(super) fn desired_phases(
     memory: &FleetMemory,
     now: Timestamp,
 ) -> Breakers {
-    let plans = intent.regions.iter().map(|region| {
-        let remembered = memory.breakers.get(&region.name).copied();
-        let memory = remembered.unwrap_or_else(|| BreakerMemory::serving(whole_second(now)));
-        let plan = BreakerPlan {
-            memory: BreakerMemory { phase: BreakerPhase::Serving, ..memory },
-            from: None,
-            reachable: true,
-            reason: BreakerReason::Healthy,
-            message: String::new(),
-            recheck_after: None,
-        };
-        (region.name.clone(), plan)
-    });
-    Breakers { plans: plans.collect(), history: snapshot.history.breakers.clone() }
+    let mut history = BTreeMap::new();
+    let mut looked_at: Vec<(&str, BreakerMemory, Evidence)> = Vec::new();
+    for region in &intent.regions {
+        let before = remembered(intent, &region.name, memory, now);
+        let mut kept = snapshot.history.breakers.get(&region.name).cloned().unwrap_or_default();
+        let evidence = evidence::of(intent, &region.name, snapshot, memory, &mut kept, now);
+        history.insert(region.name.clone(), kept);
+        looked_at.push((&region.name, before, evidence));
+    }
+    let none = BreakerHistory::default();
+    let judgements: Vec<Judgement> = looked_at
+        .iter()
+        .map(|(name, before, evidence)| {
+            let well =
+                looked_at.iter().filter(|(other, memory, _)| other != name && memory.phase != BreakerPhase::Tripped);
+            let case = Case {
+                intent: &intent.breaker,
+                memory: before,
+                history: history.get(*name).unwrap_or(&none),
+                evidence,
+                others: well.map(|(other, _, evidence)| (*other, evidence)).collect(),
+                now,
+            };
+            case.judge()
+        })
+        .collect();
+    let wishes: Vec<_> = (intent.regions.iter().zip(&looked_at).zip(&judgements))
+        .map(|((region, (name, before, evidence)), judgement)| Wish {
+            weight: region.weight,
+            before: *before,
+            next: machine::next(before, judgement.signs, &intent.breaker, draw(intent, name, before), now),
+            hold: intent.manual.hold(name, now),
+            reachable: evidence.reachable,
+        })
+        .collect();
+    let outcomes = rules::settle(&wishes, &intent.breaker, now);
+    let plans = (looked_at.iter().zip(&judgements)).zip(wishes.iter().zip(&outcomes)).map(
+        |(((name, before, _), judgement), (wish, outcome))| {
+            ((*name).to_owned(), plan(intent, name, before, judgement, wish, outcome, now))
+        },
+    );
+    Breakers { plans: plans.collect(), history }
+}
+
+fn remembered(intent: &FleetIntent, region: &str, memory: &FleetMemory, now: Timestamp) -> BreakerMemory {
+    let Some(remembered) = memory.breakers.get(region) else { return BreakerMemory::serving(whole_second(now)) };
+    let mut sane = machine::sane(remembered, &intent.breaker, now);
+    // Whoever held it there does so no more.
+    if sane.cause.is_some_and(TripCause::is_manual) && intent.manual.hold(region, now).is_none() {
+        sane.until = None;
+    }
+    sane
+}
+
+fn plan(
+    intent: &FleetIntent,
+    region: &str,
+    before: &BreakerMemory,
+    judgement: &Judgement,
+    wish: &Wish<'_>,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> BreakerPlan {
+    let Outcome { memory, held, spared } = *outcome;
+    let moved = (before.phase, before.step) != (memory.phase, memory.step);
+    let from = moved.then_some(*before);
+    let hold = wish.hold.filter(|_| held);
+    let told = words::Told {
+        region,
+        intent: &intent.breaker,
+        memory: &memory,
+        from: from.as_ref(),
+        judgement,
+        hold,
+        spared,
+        now,
+    };
+    let (reason, message) = told.say();
+    let until = memory.until.or(wish.hold.map(|hold| hold.until));
+    let over = until.filter(|until| *until > now).map(|until| since(now, until));
+    let step = (memory.phase == BreakerPhase::Probing).then_some(Duration::from_secs(1));
+    let recheck_after = [over, step, judgement.recheck_after].into_iter().flatten().min();
+    BreakerPlan { memory, from, reachable: wish.reachable, reason, message, recheck_after }
+}
+
+/// A number that differs from region to region, and from trip to trip, and is the same whoever decides.
+fn draw(intent: &FleetIntent, region: &str, before: &BreakerMemory) -> impl Fn(u32) -> u64 {
+    let since = before.since.as_second().to_le_bytes();
+    let known = [intent.uid.as_bytes(), &[0], region.as_bytes(), &[0], &since].concat();
+    move |trips| {
+        known
+            .iter()
+            .chain(&trips.to_le_bytes())
+            .fold(FNV_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME))
+    }
+}
+
+/// Of FNV-1a, 64 bits: a hash that stays what it is.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+/// Its multiplier.
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
+
+/// How long ago something was; zero if it is yet to come.
+fn since(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(now.duration_since(at)).unwrap_or_default()
 }

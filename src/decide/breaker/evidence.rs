@@ -1,0 +1,320 @@
+//! What speaks for and against each region: what its own shards and pods say, and then what the other regions' do. Pure.
+//!
+//! ```text
+//! region's reports, pods --of--> Evidence --+
+//! other regions' ... -----of--> Evidence ---+--judge--> Signs, and what to say
+//! ```
+//!
+//! Nothing inferred stands without another region that does better: that is what makes it the region's fault.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use signalbox_contract::BreakerPhase;
+
+use super::count::{self, attempts, is_share, lasts, looks};
+use super::machine::Signs;
+use super::reach::{self, Doubt, Reach};
+use super::sinks::{self, Held, SinkView};
+use crate::fleet::{
+    BreakerHistory, BreakerIntent, BreakerMemory, FleetIntent, FleetMemory, FleetSnapshot, RegionSnapshot, Suspicion,
+    TripCause,
+};
+
+/// Windows for which a region whose pods are being replaced may be without a ready shard, as long as none is in trouble.
+const REPLACING_WINDOWS: u32 = 6;
+/// Silence that is shorter is not worth a word.
+const UNHEARD: Duration = Duration::from_secs(3);
+/// Percent of a step's attempts that may fail.
+const CLEAN_PERCENT: u64 = 5;
+/// Attempts that a step needs at least.
+const LEAST_ATTEMPTS: u64 = 10;
+
+/// What one region's shards and pods say.
+#[derive(Clone, Debug)]
+pub(super) struct Evidence {
+    pub(super) reachable: bool,
+    reach: Reach,
+    /// Nothing could be heard of it for long enough to say so.
+    unheard: bool,
+    is_ready: bool,
+    /// None is ready: since when, and whether for long enough.
+    unready: Option<bool>,
+    /// By name.
+    sinks: BTreeMap<String, SinkView>,
+    /// A large share is refused: whether for long enough.
+    refuses: Option<bool>,
+    /// Events come in, and none is refused.
+    accepts_all: bool,
+}
+
+/// What that comes to, beside the other regions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Judgement {
+    pub(super) signs: Signs,
+    /// Why it is, or would be, tripped; with numbers.
+    pub(super) why: Option<String>,
+    /// Something speaks against it, and not for long enough, or not surely enough.
+    pub(super) suspected: Option<Suspected>,
+    /// When to look again to see more of it.
+    pub(super) recheck_after: Option<Duration>,
+}
+
+/// What speaks against a region, and does not suffice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Suspected {
+    /// A sink begins to fail.
+    Sink(String),
+    /// A sink fails, and no other region sends to it.
+    SinkAlone(String),
+    /// A sink fails, from everywhere.
+    SinkEverywhere(String),
+    /// It begins to refuse events.
+    Refusing,
+    /// None of its shards is ready.
+    NoShardReady,
+    /// It cannot be told whether it is there.
+    Unknown(Doubt),
+}
+
+/// Looks at one region, and keeps in mind what only shows over several looks.
+pub(super) fn of(
+    intent: &FleetIntent,
+    region: &str,
+    snapshot: &FleetSnapshot,
+    memory: &FleetMemory,
+    history: &mut BreakerHistory,
+    now: Timestamp,
+) -> Evidence {
+    let (breaker, unseen) = (&intent.breaker, RegionSnapshot::default());
+    let seen = snapshot.regions.get(region).unwrap_or(&unseen);
+    count::look(history, seen, breaker.window, now);
+    let (reach, is_ready) = (reach::reach(region, snapshot, now), reach::is_ready(seen));
+    let unheard = lasts(history, Suspicion::Unheard, matches!(reach, Reach::Unknown(_)), now);
+    // Who has a routing table was there once, whichever operator saw it.
+    history.was_ready |= is_ready || memory.routing.contains_key(region);
+    let patience = if is_being_replaced(seen) { breaker.window * REPLACING_WINDOWS } else { breaker.window };
+    let unready = lasts(history, Suspicion::NoShardReady, history.was_ready && !is_ready, now);
+    let sinks = intent.sinks.iter().map(|sink| {
+        let view = sinks::view(&sink.name, seen, history, breaker, now);
+        (sink.name.clone(), view)
+    });
+    let sinks = sinks.collect();
+    let (accepted, refused) = ingest(history, breaker.window, None, now);
+    let refuses = is_refusing(accepted, refused, breaker);
+    let refuses = lasts(history, Suspicion::Refusing, refuses, now);
+    Evidence {
+        reachable: reach::is_reachable(seen, now),
+        reach,
+        unheard: unheard.is_some_and(|time| time >= UNHEARD),
+        is_ready,
+        unready: unready.map(|time| time >= patience),
+        sinks,
+        refuses: refuses.map(|time| time >= breaker.window),
+        accepts_all: accepted > 0 && refused == 0,
+    }
+}
+
+fn is_being_replaced(seen: &RegionSnapshot) -> bool {
+    let troubled = || seen.shards.values().any(|shard| shard.pod.as_ref().is_some_and(|pod| pod.trouble.is_some()));
+    seen.rollout.is_some_and(|rollout| rollout.replaces) && !troubled()
+}
+
+fn ingest(history: &BreakerHistory, span: Duration, from: Option<Timestamp>, now: Timestamp) -> (u64, u64) {
+    looks(history, span, from, now).fold((0, 0), |(accepted, refused): (u64, u64), look| {
+        (accepted.saturating_add(look.accepted), refused.saturating_add(look.refused))
+    })
+}
+
+fn is_refusing(accepted: u64, refused: u64, intent: &BreakerIntent) -> bool {
+    let all = accepted.saturating_add(refused);
+    all >= intent.minimum_attempts && is_share(refused, all, intent.failure_ratio)
+}
+
+/// A region, and those that it is held against.
+pub(super) struct Case<'a> {
+    pub(super) intent: &'a BreakerIntent,
+    pub(super) memory: &'a BreakerMemory,
+    pub(super) history: &'a BreakerHistory,
+    pub(super) evidence: &'a Evidence,
+    /// The other regions that are not Tripped, by name.
+    pub(super) others: Vec<(&'a str, &'a Evidence)>,
+    pub(super) now: Timestamp,
+}
+
+/// Whether a sink that fails here is well elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Elsewhere<'a> {
+    Well(Vec<&'a str>),
+    Fails,
+    NotKnown,
+}
+
+impl<'a> Case<'a> {
+    /// What it comes to.
+    pub(super) fn judge(&self) -> Judgement {
+        let mut judgement = Judgement::default();
+        judgement.signs.reachable = self.evidence.reachable;
+        self.is_it_there(&mut judgement);
+        if self.memory.phase == BreakerPhase::Probing {
+            self.probe(&mut judgement);
+        } else {
+            self.do_sinks_fail(&mut judgement);
+            self.does_it_refuse(&mut judgement);
+        }
+        judgement
+    }
+
+    fn is_it_there(&self, judgement: &mut Judgement) {
+        match self.evidence.reach {
+            Reach::Heard => {}
+            Reach::Unreachable => {
+                judgement.trip(TripCause::Unreachable, || {
+                    "its shards report nothing, and their events ports answer neither the operator nor other regions"
+                        .to_owned()
+                });
+            }
+            Reach::Unknown(doubt) => {
+                judgement.soon(Duration::from_secs(1));
+                if self.evidence.unheard {
+                    judgement.suspected = Some(Suspected::Unknown(doubt));
+                }
+            }
+        }
+        let Some(for_long) = self.evidence.unready else { return };
+        if self.others.iter().any(|(_, other)| other.is_ready) {
+            judgement.soon(Duration::from_secs(1));
+            if for_long {
+                judgement.trip(TripCause::NoShardReady, || "none of its shards is ready".to_owned());
+            } else {
+                judgement.suspected.get_or_insert(Suspected::NoShardReady);
+            }
+        }
+    }
+
+    fn do_sinks_fail(&self, judgement: &mut Judgement) {
+        for (sink, view) in self.evidence.sinks.iter().filter(|(_, view)| view.fails) {
+            let half_way = Duration::from_millis(view.row_ms) * 2 >= sinks::row_time(self.intent.window);
+            judgement.soon(if half_way { Duration::from_millis(250) } else { Duration::from_secs(1) });
+            match (view.held, self.elsewhere(sink)) {
+                (Some(held), Elsewhere::Well(others)) => {
+                    judgement.trip(TripCause::SinkFailing, || fails_here(sink, view, held, &others));
+                }
+                (Some(_), Elsewhere::Fails) => {
+                    judgement.suspected.get_or_insert(Suspected::SinkEverywhere(sink.clone()));
+                }
+                (Some(_), Elsewhere::NotKnown) => {
+                    judgement.suspected.get_or_insert(Suspected::SinkAlone(sink.clone()));
+                }
+                (None, Elsewhere::Well(_)) if half_way => {
+                    judgement.suspected.get_or_insert(Suspected::Sink(sink.clone()));
+                }
+                (None, _) => {}
+            }
+        }
+    }
+
+    fn elsewhere(&self, sink: &str) -> Elsewhere<'a> {
+        let views = || self.others.iter().filter_map(|(name, other)| Some((*name, other.sinks.get(sink)?)));
+        let well: Vec<_> = views().filter(|(_, view)| view.delivers).map(|(name, _)| name).collect();
+        match (well.is_empty(), views().any(|(_, view)| view.fails)) {
+            (false, _) => Elsewhere::Well(well),
+            (true, true) => Elsewhere::Fails,
+            (true, false) => Elsewhere::NotKnown,
+        }
+    }
+
+    fn does_it_refuse(&self, judgement: &mut Judgement) {
+        let Some(for_long) = self.evidence.refuses else { return };
+        judgement.soon(Duration::from_secs(1));
+        let well = self.others.iter().filter(|(_, other)| other.accepts_all).map(|(name, _)| *name);
+        let well: Vec<_> = well.collect();
+        if well.is_empty() {
+            return;
+        }
+        if for_long {
+            judgement.trip(TripCause::Refusing, || {
+                format!("it refuses {}% of its requests and more, and {} none", self.intent.failure_ratio, list(&well))
+            });
+        } else {
+            judgement.suspected.get_or_insert(Suspected::Refusing);
+        }
+    }
+
+    /// How the step goes: what happened before it began is not held against it.
+    fn probe(&self, judgement: &mut Judgement) {
+        let (window, from, now) = (self.intent.window, self.memory.since, self.now);
+        judgement.soon(Duration::from_secs(1));
+        let need = (self.intent.minimum_attempts / 5).max(LEAST_ATTEMPTS);
+        let held = super::since(from, now);
+        let (mut tried, mut failed, mut clean) = (0u64, 0u64, true);
+        for (sink, view) in &self.evidence.sinks {
+            let of_step = attempts(looks(self.history, window * count::WINDOWS, Some(from), now), sink);
+            if of_step.total() == 0 {
+                continue;
+            }
+            let elsewhere = self.elsewhere(sink);
+            if elsewhere == Elsewhere::Fails {
+                // It says nothing of this region, neither for it nor against it.
+                judgement.suspected.get_or_insert(Suspected::SinkEverywhere(sink.clone()));
+                clean = false;
+                continue;
+            }
+            (tried, failed) = (tried.saturating_add(of_step.total()), failed.saturating_add(of_step.failed));
+            clean &= of_step.failed.saturating_mul(100) <= of_step.total().saturating_mul(CLEAN_PERCENT);
+            let lately = attempts(looks(self.history, window, Some(from), now), sink);
+            let row = Duration::from_millis(view.row_ms).min(held);
+            if row >= relapse_time(window) && lately.failed > 0 && lately.delivered == 0 {
+                judgement.trip(TripCause::SinkFailing, || format!("sink {sink} fails from here again, all of it"));
+            } else if lately.total() >= need && is_share(lately.failed, lately.total(), self.intent.failure_ratio) {
+                judgement.relapse(TripCause::SinkFailing, || format!("sink {sink} fails from here again"));
+            }
+        }
+        let (accepted, refused) = ingest(self.history, window, Some(from), now);
+        if is_refusing(accepted, refused, self.intent) && self.others.iter().any(|(_, other)| other.accepts_all) {
+            judgement.relapse(TripCause::Refusing, || "it refuses events again".to_owned());
+        }
+        let enough = tried >= need || (failed == 0 && held >= window * count::WINDOWS);
+        let heard = self.evidence.reach == Reach::Heard && self.evidence.reachable;
+        judgement.signs.clean = clean && enough && heard;
+    }
+}
+
+/// The row of failures that ends a probe: shorter than one that trips, because it was tripped for cause.
+fn relapse_time(window: Duration) -> Duration {
+    window * 3 / 10
+}
+
+impl Judgement {
+    /// The first cause stands: the surest are looked for first.
+    fn trip(&mut self, cause: TripCause, why: impl FnOnce() -> String) {
+        if self.signs.trip.is_none() {
+            (self.signs.trip, self.why) = (Some(cause), Some(why()));
+        }
+    }
+
+    fn relapse(&mut self, cause: TripCause, why: impl FnOnce() -> String) {
+        if self.signs.trip.is_none() && self.signs.relapse.is_none() {
+            (self.signs.relapse, self.why) = (Some(cause), Some(why()));
+        }
+    }
+
+    fn soon(&mut self, after: Duration) {
+        self.recheck_after = Some(self.recheck_after.map_or(after, |before| before.min(after)));
+    }
+}
+
+fn fails_here(sink: &str, view: &SinkView, held: Held, others: &[&str]) -> String {
+    let (failing, knows) = (view.failing, view.knows);
+    let what = match held {
+        Held::Row => format!("a row of failures of {} s on {failing} of {knows} shards", view.row_ms / 1000),
+        Held::Share(percent) => format!("{percent}% of the attempts"),
+        Held::Parked => "its breaker has not been Serving there for two windows".to_owned(),
+    };
+    format!("sink {sink} fails from here ({what}), and not from {}", list(others))
+}
+
+fn list(names: &[&str]) -> String {
+    names.join(", ")
+}
