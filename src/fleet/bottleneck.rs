@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::breaker::BreakerHistory;
 use super::limit::Limit;
+use super::traffic::TrafficHistory;
 
 /// What limits one region, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub struct FleetHistory {
     pub held: BTreeMap<String, BTreeMap<u32, u64>>,
     /// How regions did, for their breakers, by region.
     pub breakers: BTreeMap<String, BreakerHistory>,
+    /// What arrives, and who was given a traffic table.
+    pub traffic: TrafficHistory,
 }
 
 /// Of one region. Bounded: see the constants of `decide::bottleneck`.
