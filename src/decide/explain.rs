@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use signalbox_contract::BreakerPhase;
 
 use super::shards::{Held, HeldBy, ShardsDecision};
 use crate::fleet::{
-    FleetIntent, Observation, PodTrouble, RegionReason, RegionSnapshot, RoutingPlan, ShardSnapshot, Standing,
-    TroubleKind, names,
+    BreakerPlan, FleetIntent, Observation, PodTrouble, RegionReason, RegionSnapshot, RoutingPlan, ShardSnapshot,
+    Standing, TroubleKind, names,
 };
 
 /// What is known of a region.
@@ -23,6 +24,8 @@ pub(super) struct Region<'a> {
     pub(super) seen: &'a RegionSnapshot,
     pub(super) shards: &'a ShardsDecision,
     pub(super) standing: Standing,
+    /// Where its breaker is, if the spec has it.
+    pub(super) breaker: Option<&'a BreakerPlan>,
     /// Who owns its slots, if shards take part in routing.
     pub(super) routing: Option<&'a RoutingPlan>,
     /// Every one of them serves and runs the latest spec.
@@ -43,12 +46,24 @@ pub(super) fn explain(region: &Region<'_>) -> Explanation {
             (RegionReason::Leaving, "nothing is held here any more; its objects are being deleted".to_owned())
         }
         Standing::Leaving => (RegionReason::Leaving, region.waiting_for("the region is not in the spec any more")),
-        Standing::Stays => region.staying(),
+        Standing::Stays => region.out_of_service(region.staying()),
     };
     Explanation { reason, message }
 }
 
 impl Region<'_> {
+    /// A region whose breaker is not Serving says so first.
+    fn out_of_service(&self, (reason, message): (RegionReason, String)) -> (RegionReason, String) {
+        let Some(breaker) = self.breaker else { return (reason, message) };
+        let reason = match breaker.memory.phase {
+            BreakerPhase::Serving => return (reason, message),
+            BreakerPhase::Tripped => RegionReason::Tripped,
+            BreakerPhase::Probing => RegionReason::Probing,
+        };
+        let parts = [breaker.message.as_str(), message.as_str()].into_iter().filter(|part| !part.is_empty());
+        (reason, parts.collect::<Vec<_>>().join("; "))
+    }
+
     fn staying(&self) -> (RegionReason, String) {
         let wanted = self.wanted;
         if !self.complete {

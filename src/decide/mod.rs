@@ -2,11 +2,14 @@
 //!
 //! In this order, because each step needs the one before it:
 //! 1. **Bottleneck** of each region ([`bottleneck`]): what limits it, which tells whether more shards would help.
-//! 2. **Shards** of each region: as many as its load asks for ([`autoscale`]), but no shard goes while it may hold
-//!    events ([`shards`]).
-//! 3. **Routing** of each region ([`routing`]): who owns which slots of event keys, and who hands over.
-//! 4. **Traffic** across regions ([`traffic`]): which shards are listed, so that weights are kept.
-//! 5. **Explanation** of each region ([`explain`]): the one thing that somebody should look at next.
+//! 2. **Breaker** of each region ([`breaker`]): whether it is in service.
+//! 3. **Shares** of the regions ([`traffic`]): how much of new traffic each gets, and what it is to be large enough for.
+//! 4. **Shards** of each region: as many as its load asks for, or what is about to be shifted there ([`autoscale`]), but
+//!    no shard goes while it may hold events ([`shards`]).
+//! 5. **Routing** of each region ([`routing`]): who owns which slots of event keys, and who hands over.
+//! 6. **Traffic** across regions: which shards are listed, so that shares are kept ([`listing`]), and what shards are to
+//!    hand over to other regions ([`traffic`]).
+//! 7. **Explanation** of each region ([`explain`]): the one thing that somebody should look at next.
 //!
 //! **Architecture Invariant:** no async, no client, no clock, no Kubernetes types, no hash order.
 
@@ -14,6 +17,7 @@ mod autoscale;
 mod bottleneck;
 mod breaker;
 mod explain;
+mod listing;
 mod routing;
 mod shards;
 mod traffic;
@@ -23,13 +27,15 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use signalbox_contract::BreakerPhase;
 
 use crate::fleet::{
-    BreakerPlan, EndpointPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, RegionIntent, RegionMemory,
-    RegionPlan, RegionSnapshot, RoutingPlan, ScalingDecision, ScalingMode, ShardSnapshot, Standing, TrafficPlan, names,
+    BreakerMemory, BreakerPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, HeldPhase, RegionIntent,
+    RegionMemory, RegionPlan, RegionSnapshot, RegionTrafficPlan, RoutingPlan, ScalingDecision, ScalingMode, Standing,
 };
 use shards::ShardsDecision;
 
@@ -73,11 +79,26 @@ pub(crate) fn decide(
     now: Timestamp,
 ) -> FleetPlan {
     let monitored = bottleneck::monitor(intent, snapshot, now);
+    let mut breakers = breaker::desired_phases(intent, snapshot, memory, now);
     let (unseen, forgotten) = (RegionSnapshot::default(), RegionMemory::default());
-    let staying = intent.regions.iter().map(|region| {
+    let stand = stand(intent, snapshot, memory, &breakers.plans, now);
+    let shared = traffic::desired_shares(&traffic::Situation {
+        regions: &stand,
+        when_all_unhealthy: intent.breaker.when_all_unhealthy,
+        drain: intent.scaling.target_drain,
+        history: &snapshot.history.traffic,
+        now,
+    });
+    let staying = intent.regions.iter().zip(&stand).zip(&shared.regions).map(|((region, stands), share)| {
         let seen = snapshot.regions.get(&region.name).unwrap_or(&unseen);
         let memory = memory.regions.get(&region.name).unwrap_or(&forgotten);
-        let scaling = autoscale::desired_size(intent, region, seen, memory, monitored.limit(&region.name), now);
+        let outlook = autoscale::Outlook {
+            limit: monitored.limit(&region.name),
+            phase: stands.phase,
+            episode: shared.episode,
+            expected: share.expected_arrival,
+        };
+        let scaling = autoscale::desired_size(intent, region, seen, memory, &outlook, now);
         (region.name.as_str(), Some(Wanted { region, scaling }), seen)
     });
     let leaving = snapshot
@@ -85,7 +106,6 @@ pub(crate) fn decide(
         .iter()
         .filter(|(name, _)| intent.region(name).is_none())
         .map(|(name, seen)| (name.as_str(), None, seen));
-    let mut breakers = breaker::desired_phases(intent, snapshot, memory, now);
     let mut history = monitored.history.clone();
     history.breakers = std::mem::take(&mut breakers.history);
     let mut soon = monitored.recheck_after;
@@ -121,29 +141,93 @@ pub(crate) fn decide(
         })
         .collect();
 
-    let weights: Vec<_> =
-        regions.iter().map(|region| traffic::Claim { weight: region.weight(), shards: region.target() }).collect();
-    let places = traffic::desired_places(&weights);
+    let names = || stand.iter().map(|region| region.name);
+    let shares = shared.episode.then(|| names().zip(shared.regions.iter().map(|plan| plan.share_permille)).collect());
+    let listing = listing::list(&regions, shares.as_ref());
+    let listed = listed(intent, &regions, &listing, &shared);
+    let delivered = traffic::delivered(&stand, &shared, &listed);
+    let mut told = traffic::desired_table(intent, snapshot, &memory.traffic, &stand, shared, &listed, now);
+    history.traffic = told.history;
+    soon = [soon, told.recheck_after].into_iter().flatten().min();
 
-    let mut plans: Vec<_> = regions
-        .into_iter()
-        .zip(places)
-        .map(|(region, places)| {
-            let breaker = breakers.plans.remove(region.name);
-            plan_region(intent, region, places, breaker, now)
-        })
-        .collect();
-    share_out(&mut plans);
+    let mut plans = Vec::new();
+    for (at, region) in regions.into_iter().enumerate() {
+        let breaker = breakers.plans.remove(region.name);
+        soon = [soon, breaker.as_ref().and_then(|breaker| breaker.recheck_after)].into_iter().flatten().min();
+        if region.wanted.is_none() {
+            told.plan.regions.insert(region.name.to_owned(), RegionTrafficPlan::default());
+        }
+        let share = (delivered.get(at).copied().unwrap_or(0) + 5) / 10;
+        plans.push(plan_region(intent, region, listing.places[at], share, breaker, now));
+    }
     let recheck_after = recheck_after(&plans, snapshot);
     FleetPlan {
         regions: plans,
         bottlenecks: monitored.bottlenecks,
-        traffic: TrafficPlan::default(),
         had_route: memory.route,
         drill: memory.drill.clone(),
+        traffic: told.plan,
         history,
         recheck_after: soon.map_or(recheck_after, |soon| soon.min(recheck_after)),
     }
+}
+
+/// How the regions of the spec stand, as far as traffic goes by it.
+fn stand<'a>(
+    intent: &'a FleetIntent,
+    snapshot: &FleetSnapshot,
+    memory: &FleetMemory,
+    breakers: &BTreeMap<String, BreakerPlan>,
+    now: Timestamp,
+) -> Vec<traffic::Region<'a>> {
+    let unseen = RegionSnapshot::default();
+    let stands = intent.regions.iter().map(|region| {
+        let seen = snapshot.regions.get(&region.name).unwrap_or(&unseen);
+        let breaker = breakers.get(&region.name);
+        let remembered = memory.regions.get(&region.name);
+        let reports = seen.shards.values().filter_map(|shard| shard.report.value());
+        traffic::Region {
+            name: &region.name,
+            weight: region.weight,
+            phase: breaker.map_or(BreakerPhase::Serving, |breaker| breaker.memory.phase),
+            percent: breaker.map_or(100, |breaker| percent(intent, &region.name, &breaker.memory, now)),
+            reachable: breaker.is_none_or(|breaker| breaker.reachable),
+            ready: seen.serving_below(remembered.and_then(|memory| memory.wanted).unwrap_or(u32::MAX)),
+            most: region.shards.max,
+            per_shard: remembered.and_then(|memory| Some(memory.capacity?.per_second)),
+            arriving: autoscale::arriving(seen, now),
+            backlog: reports.map(|report| report.shard.backlog_events).fold(0, u64::saturating_add),
+            before: memory.traffic.shares.get(&region.name).copied(),
+        }
+    });
+    stands.collect()
+}
+
+/// How much of its weight a region that is Probing gets.
+fn percent(intent: &FleetIntent, region: &str, breaker: &BreakerMemory, now: Timestamp) -> u32 {
+    match intent.manual.hold(region, now).map(|hold| hold.phase) {
+        Some(HeldPhase::Probing(percent)) => percent,
+        Some(HeldPhase::Serving | HeldPhase::Tripped) | None => {
+            let step = usize::try_from(breaker.step).unwrap_or(usize::MAX);
+            intent.breaker.ramp.get(step).or(intent.breaker.ramp.last()).copied().unwrap_or(100)
+        }
+    }
+}
+
+/// How the regions of the spec are listed.
+fn listed(
+    intent: &FleetIntent,
+    regions: &[Region<'_>],
+    listing: &listing::Listing,
+    shared: &traffic::Traffic,
+) -> Vec<traffic::Listed> {
+    let of = |(at, plan): (usize, &RegionTrafficPlan)| traffic::Listed {
+        owners: regions[at].routing.as_ref().map(|plan| plan.routing.shards),
+        // A Gateway leads by shares, whatever is listed.
+        permille: if intent.traffic.gateway.is_some() { plan.share_permille } else { listing.permilles[at] },
+        places: listing.places[at],
+    };
+    shared.regions.iter().enumerate().map(of).collect()
 }
 
 fn recheck_after(plans: &[RegionPlan], snapshot: &FleetSnapshot) -> Duration {
@@ -162,6 +246,7 @@ fn plan_region(
     intent: &FleetIntent,
     region: Region<'_>,
     places: u32,
+    share_percent: u32,
     breaker: Option<BreakerPlan>,
     now: Timestamp,
 ) -> RegionPlan {
@@ -172,7 +257,7 @@ fn plan_region(
         None if shards.replicas > 0 => Standing::Leaving,
         None => Standing::Gone,
     };
-    let endpoints = endpoints(intent, name, seen, target, places);
+    let endpoints = listing::endpoints(intent, name, seen, target, places);
     let complete = standing == Standing::Stays
         && seen.serving_below(target) == target
         && seen.rollout.is_some_and(|rollout| rollout.complete && rollout.replicas >= target);
@@ -185,6 +270,7 @@ fn plan_region(
         shards: &shards,
         standing,
         routing: routing.as_ref(),
+        breaker: breaker.as_ref(),
         complete,
         now,
     });
@@ -204,48 +290,12 @@ fn plan_region(
         writes_replicas: intent.scaling.mode != ScalingMode::External || seen.rollout.is_none(),
         ready: seen.serving_below(shards.replicas),
         endpoints,
-        share_percent: 0,
+        share_percent,
         settled: complete || grows,
         scaling: wanted.map(|wanted| wanted.scaling),
         breaker,
         routing,
         reason: explanation.reason,
         message: explanation.message,
-    }
-}
-
-/// Every pod with an address; the first `places` serving ones of those that stay are listed. While some of them are from
-/// before routing, not those that take part in it: the others accept everything, and take nothing from them.
-fn endpoints(intent: &FleetIntent, region: &str, seen: &RegionSnapshot, target: u32, places: u32) -> Vec<EndpointPlan> {
-    let mut left = places;
-    let mut endpoints = Vec::new();
-    let some_take_all = seen.shards.range(..target).any(|(_, shard)| shard.is_serving() && routing::is_old(shard));
-    let takes_part = |shard: &ShardSnapshot| shard.report.value().is_some_and(|report| report.shard.routing.is_some());
-    for (ordinal, shard) in &seen.shards {
-        let Some((pod, ip)) = shard.pod.as_ref().and_then(|pod| Some((pod, pod.ip.clone()?))) else { continue };
-        let fit = shard.is_serving() && !(some_take_all && takes_part(shard));
-        let listed = *ordinal < target && left > 0 && fit;
-        left -= u32::from(listed);
-        endpoints.push(EndpointPlan {
-            pod: names::pod(&intent.name, region, *ordinal),
-            uid: pod.uid.clone(),
-            ip,
-            node: pod.node.clone(),
-            zone: pod.zone.clone(),
-            listed,
-            serving: pod.ready,
-            terminating: pod.terminating,
-        });
-    }
-    endpoints
-}
-
-/// Each listed shard gets the same share of new connections: that is how kube-proxy chooses.
-fn share_out(plans: &mut [RegionPlan]) {
-    let listed = |plan: &RegionPlan| plan.endpoints.iter().filter(|endpoint| endpoint.listed).count();
-    let total: usize = plans.iter().map(listed).sum();
-    for plan in plans {
-        let share = (listed(plan) * 200 + total) / (2 * total).max(1);
-        plan.share_percent = u32::try_from(share).unwrap_or(100);
     }
 }

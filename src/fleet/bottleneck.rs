@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::breaker::BreakerHistory;
 use super::drill::DrillHistory;
 use super::limit::Limit;
+use super::traffic::TrafficHistory;
 
 /// What limits one region, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct FleetHistory {
     pub breakers: BTreeMap<String, BreakerHistory>,
     /// What was refused during the drill that lasts.
     pub drill: DrillHistory,
+    /// What arrives, and who was given a traffic table.
+    pub traffic: TrafficHistory,
 }
 
 /// Of one region. Bounded: see the constants of `decide::bottleneck`.

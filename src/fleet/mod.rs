@@ -44,7 +44,9 @@ pub use snapshot::{
     DataPort, FleetSnapshot, NotRead, Observation, PodSnapshot, PodTrouble, Rates, RegionSnapshot, Report, Rollout,
     ShardSnapshot, SinkRates, TroubleKind, Volume,
 };
-pub use traffic::{GatewayIntent, ParentIntent, RegionTrafficPlan, Shift, TrafficIntent, TrafficMemory, TrafficPlan};
+pub use traffic::{
+    GatewayIntent, ParentIntent, RegionTrafficPlan, Shift, TrafficHistory, TrafficIntent, TrafficMemory, TrafficPlan,
+};
 pub use units::{
     approximate_age, approximate_count, check_network, parse_duration, round_to_two_digits, share_text, whole_second,
 };

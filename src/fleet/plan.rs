@@ -81,7 +81,8 @@ pub struct RegionPlan {
     pub ready: u32,
     /// Every pod, by ordinal, and whether producers are sent there.
     pub endpoints: Vec<EndpointPlan>,
-    /// The share of new connections that the listed shards come to, in percent.
+    /// The share of new events that the region delivers, in percent: what its listed shards get of new connections, less
+    /// what it hands over to other regions, with what they hand over to it.
     pub share_percent: u32,
     /// Whether the region is as the spec says: every shard that it always has is ready and up to date.
     pub settled: bool,
@@ -136,6 +137,10 @@ pub enum RegionReason {
     Serving,
     /// Every shard is ready; its weight of 0 keeps new events away.
     OutOfService,
+    /// Its breaker is Tripped: other regions get its traffic.
+    Tripped,
+    /// Its breaker is Probing: its traffic comes back step by step.
+    Probing,
     /// Every shard is ready, but not all of them say what they hold.
     ReportsMissing,
     /// Shards that go deliver what they hold first, or hand it over.
@@ -168,6 +173,8 @@ impl RegionReason {
         match self {
             Self::Serving => "Serving",
             Self::OutOfService => "OutOfService",
+            Self::Tripped => "Tripped",
+            Self::Probing => "Probing",
             Self::ReportsMissing => "ReportsMissing",
             Self::Draining => "Draining",
             Self::Claiming => "Claiming",

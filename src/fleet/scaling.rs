@@ -92,6 +92,12 @@ pub enum ScalingReason {
     LimitedElsewhere,
     /// The shards that were added last brought next to nothing.
     Ineffective,
+    /// It is made larger, or kept so, for traffic that is about to be shifted there from other regions.
+    ShiftAhead,
+    /// The region is not Serving: its size waits for its traffic to come back.
+    Standby,
+    /// Somebody has asked that sizes stay as they are.
+    Paused,
 }
 
 /// What kept a size from being what the load asks for.
@@ -118,6 +124,8 @@ pub enum Bound {
 pub struct ScalingNumbers {
     /// Events that arrive, with those refused because of a limit of the shards, at most as many again.
     pub arrival: u64,
+    /// Events that it is to be large enough for, where that is more than arrives: they are about to be shifted there.
+    pub expected: Option<u64>,
     /// Events that are settled.
     pub settled: u64,
     /// Events that wait, without those for a sink that is sent nothing.
@@ -150,6 +158,9 @@ impl ScalingReason {
             Self::ReportsMissing => "ReportsMissing",
             Self::LimitedElsewhere => "LimitedElsewhere",
             Self::Ineffective => "Ineffective",
+            Self::ShiftAhead => "ShiftAhead",
+            Self::Standby => "Standby",
+            Self::Paused => "Paused",
         }
     }
 }

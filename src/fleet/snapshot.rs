@@ -169,6 +169,8 @@ pub struct Rates {
     pub over: Duration,
     /// Events accepted, a second.
     pub accepted: f64,
+    /// Those of them that other regions handed over, a second: there they were accepted once already.
+    pub taken_over: f64,
     /// Events settled at every sink, a second.
     pub settled: f64,
     /// Requests refused because of a limit of the shard, a second.

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 use signalbox_contract::TrafficTable;
+
+use super::routing::Behind;
 
 /// How new events are led to regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +46,17 @@ pub struct TrafficMemory {
     pub shares: BTreeMap<String, u32>,
 }
 
+/// What one process remembers of traffic. Lost with the process, and then gathered anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrafficHistory {
+    /// Events a second that arrive at all regions together, as the latest decisions went by it. `None`: not known.
+    pub arrival: Option<u64>,
+    /// Since when it has been clearly less.
+    pub less_since: Option<Timestamp>,
+    /// When shards that have no table yet were last given one, by the uid of the pod.
+    pub given: BTreeMap<String, Timestamp>,
+}
+
 /// What was decided about traffic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrafficPlan {
@@ -51,9 +66,21 @@ pub struct TrafficPlan {
     pub table: Option<TrafficTable>,
     /// Its digest, without its version.
     pub digest: u64,
+    /// Shards that go by an older table, or by none: they are to be given this one.
+    pub behind: Vec<Behind>,
     /// A shift of traffic that is under way or done, in a sentence: "shifting 40 of 60 %, waiting for 3 shards in eu-west".
     /// `None`: traffic is as the weights of the spec say.
     pub shift: Option<Shift>,
+}
+
+impl TrafficPlan {
+    /// What tells one table from another, whatever their versions.
+    pub fn digest(table: &TrafficTable) -> u64 {
+        let content = TrafficTable { version: 0, ..table.clone() };
+        // Strings and numbers: they always serialise.
+        let json = serde_json::to_vec(&content).unwrap_or_default();
+        Sha256::digest(json).iter().take(8).fold(0, |digits, byte| digits << 8 | u64::from(*byte))
+    }
 }
 
 /// A shift of traffic away from regions that are not Serving.
@@ -70,10 +97,13 @@ pub struct Shift {
 pub struct RegionTrafficPlan {
     /// What it is to have by weights and phases.
     pub goal_permille: u32,
-    /// What it has from now on: never more than what its capacity allows, unless all others are at theirs.
+    /// What it has from now on. It moves toward the goal no faster than capacity appears: of what it has more than before,
+    /// nothing is beyond 85 % of what its ready shards can settle, unless it has to go somewhere and all others are there
+    /// too.
     pub share_permille: u32,
     /// Shards that are listed in the Service.
     pub places: u32,
-    /// Events a second that it is to be large enough for: what arrives, and what is about to be shifted there.
+    /// Events a second that it is to be large enough for: what arrives, and what is about to be shifted there. `None` while
+    /// every region is Serving, or what arrives is not known.
     pub expected_arrival: Option<u64>,
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_contract::BreakerPhase;
 
+use super::super::traffic::Arriving;
 use super::numbers::float;
 use crate::fleet::{Limit, Observation, Rates, RegionSnapshot, Report, ShardSnapshot};
 
@@ -170,7 +171,7 @@ fn absurdity(report: &Report) -> Option<&'static str> {
     // Written so that what is no number is absurd.
     let plausible = |rate: f64| (0.0..=MOST_PER_SECOND).contains(&rate);
     let share = |share: f64| (0.0..=64.0).contains(&share);
-    let totals = [rates.accepted, rates.settled, rates.refused, rates.receive_refused];
+    let totals = [rates.accepted, rates.taken_over, rates.settled, rates.refused, rates.receive_refused];
     if !totals.into_iter().all(plausible) {
         return Some("a rate");
     }
@@ -217,4 +218,25 @@ fn kept_by(report: &Report, rates: &Rates, settled: f64, backlog: f64, limit: Op
         return Some(KeptBy::Itself);
     }
     rates.sinks.values().any(|sink| sink.limited >= LIMITED).then_some(KeptBy::Attempts)
+}
+
+/// What arrives at a region anew, whatever other regions hand over to it. Shards of which that is not known are taken for
+/// what the others are.
+pub(in crate::decide) fn arriving(region: &RegionSnapshot, now: Timestamp) -> Arriving {
+    let serving = region.shards.values().filter(|shard| shard.pod.is_some());
+    let (mut sum, mut known, mut unknown, mut soon) = (0.0, 0_u32, 0_u32, false);
+    for shard in serving {
+        let rates = checked(shard, now).map(|(report, _)| report.rates.as_ref());
+        match rates {
+            Ok(Some(rates)) => {
+                let anew = (rates.accepted - rates.taken_over).max(0.0);
+                sum += anew + rates.refused.min(anew.max(1.0));
+                known += 1;
+            }
+            Ok(None) => (soon, unknown) = (true, unknown + u32::from(shard.is_serving())),
+            Err(_) => unknown += u32::from(shard.is_serving()),
+        }
+    }
+    let all = f64::from(known + unknown);
+    Arriving { per_second: (known > 0).then(|| sum * all / f64::from(known)), soon }
 }

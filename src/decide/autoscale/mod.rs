@@ -13,9 +13,14 @@
 //! What a shard can settle is learned ([`capacity`]). While that is hardly known, the shards are at most doubled at once.
 //! What is not known never takes a shard away ([`demand`]). Growth that brings nothing is not repeated ([`trial`]).
 //!
+//! **Ahead** of a shift of traffic, a region is made large enough for what it is to get, before it gets it: traffic waits
+//! for the shards, and the shards for nothing. A growth in such a time is not judged. A region that is not Serving keeps
+//! its size, because its traffic comes back ([`ahead`]).
+//!
 //! **Invariants:** `min <= to <= max` in mode Internal. Deciding again on the same numbers, with what was remembered,
 //! changes nothing.
 
+mod ahead;
 mod capacity;
 mod demand;
 mod numbers;
@@ -29,11 +34,13 @@ mod tests;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use signalbox_contract::BreakerPhase;
 
 use crate::fleet::{
     Bound, Capacity, FleetIntent, Limit, RegionIntent, RegionMemory, RegionSnapshot, ScalingDecision, ScalingIntent,
     ScalingMode, ScalingNumbers, ScalingReason, Trial, round_to_two_digits, whole_second,
 };
+pub(super) use demand::arriving;
 use demand::{Demand, KeptBy};
 use numbers::{float, whole};
 use trial::Verdict;
@@ -65,26 +72,44 @@ struct Choice {
     bound: Option<Bound>,
 }
 
+/// What else is known of a region: what was decided before its size.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outlook<'a> {
+    /// What limits it, as far as that is known.
+    pub(super) limit: Option<&'a Limit>,
+    /// Where its breaker is.
+    pub(super) phase: BreakerPhase,
+    /// Traffic is being shifted, or was: some region is not Serving.
+    pub(super) episode: bool,
+    /// Events a second that it is to be large enough for. `None`: for what arrives.
+    pub(super) expected: Option<u64>,
+}
+
 /// One region to decide about.
 struct Region<'a> {
     range: RegionIntent,
     scaling: &'a ScalingIntent,
     from: u32,
+    /// Shards of it that serve.
+    ready: u32,
     demand: Demand,
     capacity: Option<Capacity>,
     limit: Option<&'a Limit>,
+    outlook: Outlook<'a>,
+    paused: Option<Timestamp>,
     now: Timestamp,
 }
 
-/// Decides how many shards a region of the spec is to have. `limit` is what limits it, as far as that is known.
+/// Decides how many shards a region of the spec is to have.
 pub(super) fn desired_size(
     intent: &FleetIntent,
     region: &RegionIntent,
     seen: &RegionSnapshot,
     memory: &RegionMemory,
-    limit: Option<&Limit>,
+    outlook: &Outlook<'_>,
     now: Timestamp,
 ) -> ScalingDecision {
+    let limit = outlook.limit;
     let running = seen.rollout.map(|rollout| rollout.replicas);
     let range = region.shards;
     match intent.scaling.mode {
@@ -100,12 +125,22 @@ pub(super) fn desired_size(
     let held = next.hold.is_some_and(|hold| now < hold.until);
     let elsewhere = held || limit.is_some_and(|limit| !limit.yields_to_shards());
     next.capacity = capacity::learned(memory.capacity, &demand, elsewhere, memory.trial.is_some());
-    let region =
-        Region { range: region.clone(), scaling: &intent.scaling, from, demand, capacity: next.capacity, limit, now };
-    let enough = region.is_enough();
-    region.look_back(&mut next, enough);
-    let mut choice = if enough { region.down(&mut next) } else { region.up(&next) };
-    if choice.to > from {
+    let region = Region {
+        range: region.clone(),
+        scaling: &intent.scaling,
+        from,
+        ready: seen.serving_below(from),
+        demand,
+        capacity: next.capacity,
+        limit,
+        outlook: *outlook,
+        paused: intent.manual.pause(now),
+        now,
+    };
+    let mut choice = region.choice(&mut next);
+    if choice.to > from && outlook.episode {
+        next.window.clear();
+    } else if choice.to > from {
         next.window.clear();
         let settled = round_to_two_digits(whole(region.demand.settled));
         let at = whole_second(now);
@@ -136,6 +171,20 @@ fn not_ours(to: u32, reason: ScalingReason) -> ScalingDecision {
 }
 
 impl Region<'_> {
+    fn choice(&self, next: &mut RegionMemory) -> Choice {
+        if self.outlook.episode {
+            // What it was made for is not what it gets now.
+            next.trial = None;
+        }
+        if self.paused.is_some() || self.outlook.phase == BreakerPhase::Tripped {
+            return self.stays(next);
+        }
+        let enough = self.is_enough();
+        self.look_back(next, enough);
+        let by_load = if enough { self.down(next) } else { self.up(next) };
+        self.ahead(by_load, next)
+    }
+
     /// Events a second that a shard can settle.
     fn per_shard(&self) -> Option<f64> {
         self.capacity.map(|capacity| float(capacity.per_second))
@@ -274,6 +323,7 @@ impl Region<'_> {
         let demand = &self.demand;
         let numbers = ScalingNumbers {
             arrival: whole(demand.arrival),
+            expected: self.expected_above(whole(demand.arrival)),
             settled: whole(demand.settled),
             backlog: whole(demand.backlog),
             capacity: self.capacity.map(|capacity| capacity.per_second),
@@ -291,6 +341,7 @@ impl Region<'_> {
             reason,
             doubt: demand.worst_doubt(),
             limit: self.limit,
+            paused: self.paused,
             hold: memory.hold.filter(|hold| self.now < hold.until),
             stabilization: self.scaling.stabilization,
         });
@@ -302,7 +353,7 @@ impl Region<'_> {
             numbers,
             message,
             memory,
-            recheck_after: if busy { RECHECK_BUSY } else { RECHECK_CALM },
+            recheck_after: self.until_pause_ends(if busy { RECHECK_BUSY } else { RECHECK_CALM }),
         }
     }
 }

@@ -9,6 +9,7 @@ struct Situation {
     seen: RegionSnapshot,
     memory: RegionMemory,
     limit: Option<Limit>,
+    outlook: Outlook<'static>,
     now: Timestamp,
 }
 
@@ -19,8 +20,8 @@ fn steady(shards: u32, each: f64) -> Situation {
     intent.regions[0].shards = ShardRange { min: 1, max: 16 };
     let capacity = Some(Capacity { per_second: 100, samples: 8, seen_at: fixtures::now() });
     let memory = RegionMemory { wanted: Some(shards), capacity, ..RegionMemory::default() };
-    let mut situation =
-        Situation { intent, seen: fixtures::region(1, shards), memory, limit: None, now: fixtures::now() };
+    let (seen, outlook, now) = (fixtures::region(1, shards), Outlook::default(), fixtures::now());
+    let mut situation = Situation { intent, seen, memory, limit: None, outlook, now };
     situation.report(0, &rates(each));
     situation
 }
@@ -38,7 +39,11 @@ impl Situation {
 
     fn decide(&self) -> ScalingDecision {
         let region = &self.intent.regions[0];
-        desired_size(&self.intent, region, &self.seen, &self.memory, self.limit.as_ref(), self.now)
+        desired_size(&self.intent, region, &self.seen, &self.memory, &self.outlook(), self.now)
+    }
+
+    fn outlook(&self) -> Outlook<'_> {
+        Outlook { limit: self.limit.as_ref(), ..self.outlook }
     }
 
     fn size(&self) -> (u32, ScalingReason) {

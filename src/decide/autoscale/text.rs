@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::demand::Doubt;
 use crate::fleet::{Hold, Limit, ScalingReason, names};
 
@@ -15,6 +17,7 @@ pub(super) struct Told<'a> {
     pub(super) doubt: Option<&'a (u32, Doubt)>,
     pub(super) limit: Option<&'a Limit>,
     pub(super) hold: Option<Hold>,
+    pub(super) paused: Option<Timestamp>,
     pub(super) stabilization: Duration,
 }
 
@@ -44,9 +47,15 @@ pub(super) fn message(told: &Told<'_>) -> String {
             let until = told.hold.map(|hold| format!(" until {}", hold.until)).unwrap_or_default();
             format!("{shards}; the last ones added brought next to nothing, so none are added{until}")
         }
+        ScalingReason::ShiftAhead => format!("{shards}, for traffic that is shifted here from other regions"),
+        ScalingReason::Standby => format!("{shards}; the size waits for the region's traffic to come back"),
+        ScalingReason::Paused => {
+            let until = told.paused.map(|until| format!(" until {until}")).unwrap_or_default();
+            format!("{shards}; sizes are not changed{until}, as somebody has asked")
+        }
     };
-    let max =
-        if told.to == told.max && told.reason == ScalingReason::LoadHigher { ", which is shards.max" } else { "" };
+    let max = told.to == told.max && matches!(told.reason, ScalingReason::LoadHigher | ScalingReason::ShiftAhead);
+    let max = if max { ", which is shards.max" } else { "" };
     let doubt =
         told.doubt.map(|(ordinal, doubt)| format!("; Pod {} {doubt}", names::pod(told.fleet, told.region, *ordinal)));
     let sink = match (told.reason, told.limit.and_then(Limit::sink)) {

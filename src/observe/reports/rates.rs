@@ -25,7 +25,7 @@ pub(super) struct Window {
 #[derive(Clone, Debug)]
 struct Sample {
     uptime_ms: u64,
-    shard: [u64; 7],
+    shard: [u64; 8],
     sinks: Vec<[u64; 6]>,
 }
 
@@ -68,6 +68,7 @@ impl Sample {
                 usage.cpu_us_total,
                 usage.disk_busy_us_total,
                 usage.disk_wait_us_total,
+                shard.traffic.as_ref().map_or(0, |traffic| traffic.taken_over_total),
             ],
             sinks: shard.sinks.iter().map(of_sink).collect(),
         }
@@ -91,7 +92,8 @@ fn of_sink(sink: &SinkReport) -> [u64; 6] {
 
 fn rates(first: &Sample, latest: &Sample, shard: &ShardReport) -> Rates {
     let over = Duration::from_millis(latest.since(first));
-    let [accepted, settled, refused, receive_refused, cpu_us, disk_us, wait_us] = moved(&first.shard, &latest.shard);
+    let moves = moved(&first.shard, &latest.shard);
+    let [accepted, settled, refused, receive_refused, cpu_us, disk_us, wait_us, taken_over] = moves;
     let sinks = shard.sinks.iter().zip(first.sinks.iter().zip(&latest.sinks)).map(|(sink, (first, latest))| {
         let [delivered, failed, throttled, limited_us, attempts, attempt_us] = moved(first, latest);
         let rates = SinkRates {
@@ -107,6 +109,7 @@ fn rates(first: &Sample, latest: &Sample, shard: &ShardReport) -> Rates {
     Rates {
         over,
         accepted: per_second(accepted, over),
+        taken_over: per_second(taken_over, over),
         settled: per_second(settled, over),
         refused: per_second(refused, over),
         receive_refused: per_second(receive_refused, over),

@@ -103,6 +103,7 @@ fn rates(first: &ShardReport, last: &ShardReport) -> Rates {
     let processors = last.usage.cpu_limit_millis as f64 / 1000.0;
     Rates {
         over: Duration::from_millis(ms),
+        taken_over: 0.0,
         accepted: rate(|shard| shard.accepted_total),
         settled: rate(|shard| shard.settled_total),
         refused: rate(|shard| shard.refused_total),
