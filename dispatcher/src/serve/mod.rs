@@ -23,6 +23,8 @@ mod config;
 mod control;
 mod dead_letters;
 mod deliver;
+mod failing;
+mod file;
 mod filter;
 mod flow;
 mod gates;
