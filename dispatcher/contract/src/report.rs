@@ -44,7 +44,8 @@ pub struct ShardReport {
     /// Where it is with its routing table. Absent: it takes part in no routing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<RoutingReport>,
-    /// Where it is with its traffic table, and what it sees of other regions. Absent: it was given none.
+    /// Where it is with its traffic table, and what it sees of other regions. Absent: it takes part in no routing, and takes
+    /// no such table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficReport>,
     /// One entry per configured sink, in the order of the configuration.
