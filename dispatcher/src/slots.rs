@@ -44,7 +44,7 @@ pub fn owner(slot: u16, shards: u32) -> u32 {
 }
 
 /// Spreads small numbers over 64 bits (the finaliser of `SplitMix64`).
-fn mixed(number: u64) -> u64 {
+pub(crate) fn mixed(number: u64) -> u64 {
     let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

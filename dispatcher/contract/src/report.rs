@@ -44,7 +44,8 @@ pub struct ShardReport {
     /// Where it is with its routing table. Absent: it takes part in no routing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<RoutingReport>,
-    /// Where it is with its traffic table, and what it sees of other regions. Absent: it was given none.
+    /// Where it is with its traffic table, and what it sees of other regions. Absent: it takes part in no routing, and takes
+    /// no such table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<TrafficReport>,
     /// One entry per configured sink, in the order of the configuration.
@@ -84,9 +85,11 @@ pub struct SinkReport {
     pub failed_attempts_total: u64,
     /// Failed attempts since the last success. Zero while the sink is well, and while nothing waits for it.
     pub consecutive_failures: u64,
-    /// How long the row of failures that `consecutive_failures` counts has lasted so far: from the first of them to the
-    /// latest, in milliseconds. What has not been tried since is not in it. Probes that fail lengthen it, also while the
-    /// sink's breaker is tripped. 0: fewer than two failures in a row.
+    /// How long the sink has failed without a break: from the first failure of the row to the latest, in milliseconds. What
+    /// has not been tried since is not in it. Probes that fail lengthen it, also while the sink's breaker is tripped. Only
+    /// what says that the sink as a whole is unwell is such a failure (5xx, no answer in time, no connection): one that
+    /// refuses an event (4xx) is there, and ends the row, though it counts in `consecutive_failures`; one that throttles
+    /// neither lengthens nor ends it. 0: fewer than two failures in the row, or nothing waits for the sink.
     #[serde(default)]
     pub failing_ms: u64,
     /// Where the sink's breaker is.

@@ -1,4 +1,4 @@
-//! The admin port: probes, metrics, report, dead letters. May import `report`, `watch`, `claiming`, `metrics`, `log`, `writer` and
+//! The admin port: probes, metrics, report, dead letters. May import `report`, `watch`, `claiming`, `traffic`, `metrics`, `log`, `writer` and
 //! `dead_letters`.
 
 use std::sync::{Arc, OnceLock};
@@ -10,7 +10,8 @@ use axum::routing::{get, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use signalbox_contract::{
-    HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ROUTING_PATH, RoutingTable, ShardReport,
+    HEALTHZ_PATH, METRICS_PATH, READYZ_PATH, REPORT_PATH, ROUTING_PATH, RoutingTable, ShardReport, TRAFFIC_PATH,
+    TrafficTable,
 };
 use tokio::sync::watch::Receiver;
 
@@ -21,6 +22,7 @@ use super::log::{LogError, ShardLog};
 use super::metrics::Metrics;
 use super::report::Reporter;
 use super::shutdown::Phase;
+use super::traffic::{NotTaken, Traffic};
 use super::watch::{self, Watchers};
 use super::writer::Writer;
 
@@ -35,6 +37,8 @@ pub(super) struct Admin {
     /// Whether the shard takes part in routing; its claims come when they are there.
     pub(super) routed: bool,
     pub(super) claiming: OnceLock<Arc<Claiming>>,
+    /// The same for what it knows of other regions.
+    pub(super) traffic: OnceLock<Arc<Traffic>>,
 }
 
 impl Admin {
@@ -50,7 +54,8 @@ impl Admin {
             // Without it, it would be the report of a shard that takes part in no routing.
             return Ok(None);
         }
-        Ok(Some(ShardReport { routing, accepting, ..report }))
+        let traffic = self.traffic.get().map(|traffic| traffic.report());
+        Ok(Some(ShardReport { routing, traffic, accepting, ..report }))
     }
 
     fn has_table(&self) -> bool {
@@ -79,6 +84,7 @@ pub(super) fn inner(admin: Arc<Admin>) -> Router {
     Router::new()
         .route(REPORT_PATH, get(report))
         .route(ROUTING_PATH, put(routing))
+        .route(TRAFFIC_PATH, put(traffic))
         .with_state(admin)
         .merge(dead_letters::router(desk))
 }
@@ -111,6 +117,9 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> Response {
     };
     if let Some(claiming) = admin.claiming.get() {
         admin.metrics.routing(&claiming.report());
+    }
+    if let Some(traffic) = admin.traffic.get() {
+        admin.metrics.traffic(&traffic.report());
     }
     if let Some(desk) = admin.desk.get() {
         admin.metrics.dead_letters(&desk.totals(), desk.limit_bytes());
@@ -153,4 +162,20 @@ async fn routing(State(admin): State<Arc<Admin>>, Json(table): Json<RoutingTable
         Some(Ok(())) => StatusCode::NO_CONTENT.into_response(),
         Some(Err(sentence)) => (StatusCode::CONFLICT, format!("{sentence}\n")).into_response(),
     }
+}
+
+async fn traffic(State(admin): State<Arc<Admin>>, Json(table): Json<TrafficTable>) -> Response {
+    if !admin.routed {
+        let sentence = "this shard takes part in no routing, so it takes no traffic table\n";
+        return (StatusCode::CONFLICT, sentence).into_response();
+    }
+    let Some(traffic) = admin.traffic.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "recovering the log\n").into_response();
+    };
+    let (status, sentence) = match traffic.push(table).await {
+        Ok(()) => return StatusCode::NO_CONTENT.into_response(),
+        Err(NotTaken::Refused(sentence)) => (StatusCode::CONFLICT, sentence),
+        Err(NotTaken::Later(sentence)) => (StatusCode::SERVICE_UNAVAILABLE, sentence),
+    };
+    (status, format!("{sentence}\n")).into_response()
 }

@@ -174,6 +174,7 @@ impl Delivery {
         if matches!(verdict, Verdict::Throttled(_)) {
             self.metrics.throttled(self.id);
         }
+        self.health.ended(verdict, now);
         let ended = flow.ended(&sent, verdict, now, random::next());
         let Some(failure) = answer.failure() else {
             self.writer.settle(self.id, sent.entry)?;

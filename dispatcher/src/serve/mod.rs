@@ -23,6 +23,8 @@ mod config;
 mod control;
 mod dead_letters;
 mod deliver;
+mod failing;
+mod file;
 mod filter;
 mod flow;
 mod gates;
@@ -33,6 +35,7 @@ mod lengths;
 mod limit;
 mod log;
 mod metrics;
+mod neighbours;
 mod ownership;
 mod peers;
 mod processor;
@@ -44,6 +47,7 @@ mod signature;
 mod slots;
 mod stopwatch;
 mod traces;
+mod traffic;
 mod transfers;
 mod watch;
 mod writer;
@@ -69,6 +73,7 @@ use shard::Shard;
 use shutdown::{Phase, Signals};
 use slots::SlotSet;
 use traces::Traces;
+use traffic::Traffic;
 use transfers::Transfers;
 use writer::Writer;
 
@@ -145,6 +150,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     let admin = Arc::new(admin::Admin {
         routed: links.is_some(),
         claiming: OnceLock::new(),
+        traffic: OnceLock::new(),
         metrics: metrics.clone(),
         reporter: Reporter::new(config.clone(), metrics.clone(), health.clone()),
         phase: phases.clone(),
@@ -195,6 +201,10 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             (Ownership::None(transfers), gates)
         }
         Some((links, ordinal)) => {
+            let of = (config.fleet.as_str(), config.region.as_str());
+            let traffic = Arc::new(Traffic::load(of, options.data_dir.clone(), metrics.clone())?);
+            let _ = admin.traffic.set(traffic.clone());
+            tokio::spawn(neighbours::run(traffic.clone(), phases.clone()));
             let start = claiming::Start {
                 fleet: config.fleet.clone(),
                 region: config.region.clone(),
@@ -210,7 +220,7 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
             };
             let claiming::Started { claiming, gates, driver } = start.start()?;
             let _ = admin.claiming.set(claiming.clone());
-            (Ownership::Driven { claiming, links, door, driver }, gates)
+            (Ownership::Driven { claiming, links, door, driver, traffic }, gates)
         }
     };
     let desk = Desk::open(

@@ -1,5 +1,5 @@
 //! Whose the slots are, and what that means for the life of the process. May import `claiming`, `peers`, `ingest`,
-//! `transfers`, and `shutdown`'s times.
+//! `traffic`, `transfers`, and `shutdown`'s times.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use super::claiming::{Claiming, Router, Standing};
 use super::ingest::{Ingest, Routing, Store};
 use super::peers::{Door, Links};
 use super::shutdown::{FAREWELL_TIME, HAND_OVER_TIME, LEAVE_TIME, LINGER_TIME, QUIET_TIME, TABLE_TIME};
+use super::traffic::Traffic;
 use super::transfers::Transfers;
 
 /// How often it is looked whether the table wants something else of this shard.
@@ -20,7 +21,7 @@ pub(super) enum Ownership {
     /// All of them this shard's.
     None(#[allow(dead_code, reason = "only kept")] Transfers),
     /// By the region's table.
-    Driven { claiming: Arc<Claiming>, links: Links, door: Arc<Door>, driver: JoinHandle<()> },
+    Driven { claiming: Arc<Claiming>, links: Links, door: Arc<Door>, driver: JoinHandle<()>, traffic: Arc<Traffic> },
 }
 
 impl Ownership {
@@ -84,7 +85,10 @@ impl Ownership {
     pub(super) fn routing(&self) -> Option<Routing> {
         match self {
             Self::None(_) => None,
-            Self::Driven { claiming, links, .. } => Some(Routing::new(claiming.clone(), Arc::new(links.clone()))),
+            Self::Driven { claiming, links, traffic, .. } => {
+                let routing = Routing::new(claiming.clone(), Arc::new(links.clone()));
+                Some(routing.with_traffic(traffic.clone()))
+            }
         }
     }
 

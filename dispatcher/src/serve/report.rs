@@ -1,4 +1,4 @@
-//! How each sink is doing, and the shard's report of itself. May import `log`, `metrics`, the totals of
+//! How each sink is doing, and the shard's report of itself. May import `failing`, the verdicts of `answer`, `log`, `metrics`, the totals of
 //! `dead_letters`, the limits of `ingest`, `processor`, and `shutdown`'s phase.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,8 +7,10 @@ use std::time::Instant;
 
 use signalbox_contract::{LastFailure, ShardConfig, ShardReport, SinkReport, Usage};
 
+use super::answer::Verdict;
 use super::clock;
 use super::dead_letters::Totals;
+use super::failing::Row;
 use super::ingest;
 use super::log::{LogStats, Position};
 use super::metrics::{Metrics, Reject};
@@ -24,6 +26,7 @@ const FAILING_AFTER: u64 = 3;
 pub(super) struct Health {
     failed_total: AtomicU64,
     in_a_row: AtomicU64,
+    row: Mutex<Row>,
     last: Mutex<Option<(String, Instant)>>,
 }
 
@@ -35,6 +38,11 @@ impl Health {
             Some((known, at)) if known == message => *at = Instant::now(),
             other => *other = Some((message.to_owned(), Instant::now())),
         }
+    }
+
+    /// An attempt has ended.
+    pub(super) fn ended(&self, verdict: Verdict, now: Instant) {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner).ended(verdict, now);
     }
 
     /// An attempt failed. Tells whether that is worth a line in the log.
@@ -111,7 +119,9 @@ impl Reporter {
             let last = health.last.lock().unwrap_or_else(PoisonError::into_inner);
             let backlog_events = stats.sinks.get(id).copied().unwrap_or(0);
             // What was refused for good is told by its dead letters. Nothing else waits, so nothing fails now.
-            let in_a_row = if backlog_events == 0 { 0 } else { health.in_a_row.load(Ordering::Relaxed) };
+            let waits = backlog_events > 0;
+            let in_a_row = if waits { health.in_a_row.load(Ordering::Relaxed) } else { 0 };
+            let row = health.row.lock().unwrap_or_else(PoisonError::into_inner).lasted();
             SinkReport {
                 name: sink.name.clone(),
                 backlog_events,
@@ -119,6 +129,7 @@ impl Reporter {
                 delivered_total: self.metrics.delivered_total(id),
                 failed_attempts_total: health.failed_total.load(Ordering::Relaxed),
                 consecutive_failures: in_a_row,
+                failing_ms: if waits { millis(row) } else { 0 },
                 phase: breaker,
                 concurrency_limit: limit,
                 dead_letters: dead.letters_of(&sink.name),

@@ -1,7 +1,7 @@
 //! `GET /v1/report?watch=true`: the report as it changes, one line of JSON each, to those who watch.
 //!
 //! ```text
-//! log's end, phase --wake--> one look for all --if it matters, or a heartbeat is due--> the latest line --> watchers
+//! log's end, phase, other regions --wake--> one look for all --if it matters, or a heartbeat is due--> the latest line --> watchers
 //! ```
 //!
 //! A line comes at once, then when something changed that matters, ten times a second at most, and when nothing did,
@@ -10,7 +10,7 @@
 //! the system ([`crate::server::set_up_for_long`]). While nobody watches, nothing is looked at. A stream ends with the process, which does not
 //! wait for it.
 //!
-//! May import `admin` for the report, and `shutdown`'s phase.
+//! May import `admin` for the report, `traffic` for what is news there, and `shutdown`'s phase.
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
@@ -123,6 +123,9 @@ impl Watcher {
 async fn run(admin: Arc<Admin>, lines: watch::Sender<Line>) {
     let Some((_, writer)) = admin.store.get() else { return };
     let (mut end, mut phases) = (writer.end(), admin.phase.clone());
+    // Nobody sends on it where there is no traffic table.
+    let silent = watch::Sender::new(0);
+    let mut traffic = admin.traffic.get().map_or_else(|| silent.subscribe(), |traffic| traffic.news());
     loop {
         admin.watchers.arrived.notified().await;
         let mut pace = Pace::new(Instant::now());
@@ -133,9 +136,11 @@ async fn run(admin: Arc<Admin>, lines: watch::Sender<Line>) {
                 () = tokio::time::sleep_until(pace.due()) => {}
                 Ok(()) = end.changed(), if !woken => { pace.woken = true; continue }
                 Ok(()) = phases.changed(), if !woken => { pace.woken = true; continue }
+                Ok(()) = traffic.changed(), if !woken => { pace.woken = true; continue }
             }
             let phase = *phases.borrow_and_update();
             end.mark_unchanged();
+            traffic.mark_unchanged();
             // What cannot be read is not told. The watchers hear nothing, which is what there is to say.
             let report = admin.report_now().ok().flatten();
             if let Some(report) = pace.looked(report.as_ref(), phase, Instant::now()) {
@@ -166,6 +171,8 @@ struct Told {
     breakers: Vec<BreakerPhase>,
     /// The epoch on disk and the highest, slots claimed and at risk, whether it is empty.
     routing: Option<(u64, u64, u32, u32, bool)>,
+    /// The version of the traffic table, slots that are away, and whether other regions answer.
+    traffic: Option<(u64, u32, Vec<bool>)>,
     /// The backlog as a whole and of each sink, and each sink's dead letters.
     counts: Vec<u64>,
 }
@@ -218,13 +225,18 @@ impl Told {
             routing: report.routing.as_ref().map(|routing| {
                 (routing.epoch, routing.highest_epoch, routing.claiming, routing.at_risk, routing.empty)
             }),
+            traffic: report.traffic.as_ref().map(|traffic| {
+                let answers = traffic.regions.iter().map(|seen| seen.answered > 0).collect();
+                (traffic.version, traffic.away_slots, answers)
+            }),
             counts: std::iter::once(report.backlog_events).chain(sinks).collect(),
         }
     }
 
     fn differs(&self, before: &Self) -> bool {
         let state = |told: &Self| (told.accepting, told.phase, told.routing);
-        let switched = state(self) != state(before) || self.breakers != before.breakers;
+        let switched =
+            state(self) != state(before) || self.breakers != before.breakers || self.traffic != before.traffic;
         switched || self.counts.iter().zip(&before.counts).any(|(&now, &then)| moved(then, now))
     }
 }
@@ -238,7 +250,7 @@ fn moved(then: u64, now: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signalbox_contract::RoutingReport;
+    use signalbox_contract::{RegionSeen, RoutingReport, TrafficReport};
 
     fn report(backlog_events: u64) -> ShardReport {
         ShardReport { accepting: true, backlog_events, ..ShardReport::default() }
@@ -300,7 +312,7 @@ mod tests {
 
     #[test]
     fn what_changes_state_is_told_whatever_the_counts_say() {
-        let (now, before) = (Instant::now(), report(5));
+        let (now, mut before) = (Instant::now(), report(5));
         let told_after = |change: &dyn Fn(&mut ShardReport), phase| {
             let mut pace = Pace::new(now);
             pace.looked(Some(&before), Phase::Serving, now);
@@ -314,6 +326,16 @@ mod tests {
         assert!(told_after(&|_| {}, Phase::Draining));
         assert!(told_after(&|report| report.backlog_events = 21, Phase::Serving));
         assert!(told_after(&|report| report.routing = Some(RoutingReport::default()), Phase::Serving));
+        let seen = |answered| vec![RegionSeen { asked: 2, answered, ..RegionSeen::default() }];
+        let traffic = |answered| Some(TrafficReport { regions: seen(answered), ..TrafficReport::default() });
+        assert!(told_after(&|report| report.traffic = traffic(2), Phase::Serving));
+        before.traffic = traffic(2);
+        let told_after = |answered| {
+            let (mut pace, after) = (Pace::new(now), ShardReport { traffic: traffic(answered), ..before.clone() });
+            pace.looked(Some(&before), Phase::Serving, now);
+            pace.looked(Some(&after), Phase::Serving, now + LINE_GAP).is_some()
+        };
+        assert!(!told_after(1) && told_after(0), "whether any answers, and not how many");
     }
 
     #[tokio::test]

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::driver::Driver;
-use super::durable::{self, State, StateError};
+use super::durable::{self, State};
 pub(in crate::serve) use super::giving::BATCH_BYTES;
 use super::handle::{Claiming, Shared};
 use super::jobs::Jobs;
 use super::parcel::Outbox;
 use crate::claims::{Claims, Ordinal};
+use crate::serve::file::StateError;
 use crate::serve::gates::Gate;
 use crate::serve::log::{LogError, PairLog, ShardLog as _};
 use crate::serve::metrics::Metrics;

@@ -10,11 +10,12 @@
 //! | 415 | it is not an event, or in a form not taken here | mend it |
 //! | 429 | the backlog is at a limit, or too much is being received at once | wait as `Retry-After` says |
 //! | 503 | the shard is stopping, its log has failed, or the shard that owns the key is away | as for 429, or another shard |
+//! | 503 | no region is well, and events are to be refused | as for 429 |
 //!
 //! `OPTIONS /` answers the `CloudEvents` webhook validation. 410 is never answered: a shard that is there takes events.
 //!
 //! Memory: bodies under way are limited together, and the first that does not fit is answered 429 and not kept. May
-//! import `filter`, `writer`, `log`, `metrics`, `traces`, `claiming`, and the crate's `event`, `claims` and `slots`.
+//! import `filter`, `writer`, `log`, `metrics`, `traces`, `traffic`, `claiming`, and the crate's `event`, `claims` and `slots`.
 
 mod answer;
 mod body;

@@ -1,7 +1,7 @@
 //! From events to durable events: what is the same for those of a producer and those that another shard passes on.
 //!
 //! Where nothing is routed, every event goes into the own log. Otherwise `passing.rs` says which way. May import `filter`,
-//! `writer`, `log`, `metrics` and `claiming`.
+//! `writer`, `log`, `metrics`, `traffic` and `claiming`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,22 +21,36 @@ use crate::serve::filter::Filters;
 use crate::serve::log::{LogStats, NewRecord, OVERHEAD_BYTES, ShardLog, key_hash};
 use crate::serve::metrics::{Metrics, Reject};
 use crate::serve::shutdown::Phase;
+use crate::serve::traffic::Traffic;
 use crate::serve::writer::{NotStored, Writer};
 
 /// Seconds to wait for another shard to have the traffic, or this one to be back.
 pub(super) const RETRY_AFTER_SOON: u64 = 1;
+
+/// Seconds to wait for a region to be well again.
+const RETRY_AFTER_SHED: u64 = 5;
 
 /// Who knows which way events go, and who takes them there.
 pub(in crate::serve) struct Routing {
     pub(super) router: Arc<dyn Router>,
     pub(super) links: Arc<dyn HandOver>,
     pub(super) held: Held,
+    traffic: Option<Arc<Traffic>>,
 }
 
 impl Routing {
     /// Events go where `router` says, through `links`.
     pub(in crate::serve) fn new(router: Arc<dyn Router>, links: Arc<dyn HandOver>) -> Self {
-        Self { router, links, held: Held::default() }
+        Self { router, links, held: Held::default(), traffic: None }
+    }
+
+    /// The same, and `traffic` says whether events are refused.
+    pub(in crate::serve) fn with_traffic(self, traffic: Arc<Traffic>) -> Self {
+        Self { traffic: Some(traffic), ..self }
+    }
+
+    fn sheds(&self) -> bool {
+        self.traffic.as_ref().is_some_and(|traffic| traffic.sheds())
     }
 }
 
@@ -70,8 +84,9 @@ impl Store {
         if !self.phase.borrow().accepts() {
             return Err(stopping());
         }
-        match self.routing {
+        match &self.routing {
             None => self.room.look().map_err(no_room),
+            Some(routing) if routing.sheds() => Err(shed()),
             // They may be another's.
             Some(_) => Ok(()),
         }
@@ -152,6 +167,16 @@ pub(super) fn stopping() -> Rejection {
         "this shard is stopping: send the event again, to another one",
     )
     .after(RETRY_AFTER_SOON)
+}
+
+/// By the traffic table nothing is accepted.
+fn shed() -> Rejection {
+    reject(
+        Reject::Shed,
+        StatusCode::SERVICE_UNAVAILABLE,
+        "no region of the fleet is well, and its owner wants events to be refused until one is: wait as Retry-After says",
+    )
+    .after(RETRY_AFTER_SHED)
 }
 
 fn no_room(why: NoRoom) -> Rejection {

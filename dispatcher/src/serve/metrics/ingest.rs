@@ -30,6 +30,7 @@ pub(in crate::serve) enum Reject {
     HeldTooLong,
     HeldTooMany,
     ByOwner,
+    Shed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -10,6 +10,7 @@ mod effort;
 mod ingest;
 mod log;
 mod process;
+mod regions;
 mod sinks;
 mod traces;
 
@@ -34,6 +35,7 @@ struct Inner {
     ingest: ingest::IngestMetrics,
     log: log::LogMetrics,
     process: process::ProcessMetrics,
+    regions: regions::RegionMetrics,
     sinks: Vec<sinks::SinkMetrics>,
     effort: Vec<effort::Effort>,
     traces: traces::TraceMetrics,
@@ -58,10 +60,11 @@ impl Metrics {
         let ingest = ingest::IngestMetrics::register(&mut registry);
         let log = log::LogMetrics::register(&mut registry);
         let process = process::ProcessMetrics::register(&mut registry);
+        let regions = regions::RegionMetrics::register(&mut registry);
         let sinks = sinks::register(&mut registry, sink_names);
         let effort = effort::register(&mut registry, sink_names);
         let traces = traces::TraceMetrics::register(&mut registry);
-        Self(Arc::new(Inner { registry, claims, dead_letters, ingest, log, process, sinks, effort, traces }))
+        Self(Arc::new(Inner { registry, claims, dead_letters, ingest, log, process, regions, sinks, effort, traces }))
     }
 
     /// The `OpenMetrics` text, with the log's own figures if it is open.
