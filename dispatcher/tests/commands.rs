@@ -156,6 +156,25 @@ async fn load_counts_what_was_not_accepted_and_is_not_content() {
 }
 
 #[tokio::test]
+async fn load_sends_an_event_again_as_often_as_it_may_and_no_more() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    let url = format!("http://{}/", sink.listen);
+    sink.behave(&json!({"failRatio": 1.0, "status": 500})).await;
+    for (more, tries) in [(&["--retries", "1"][..], 20), (&["--retries", "2", "--retry-until-accepted", "50s"], 30)] {
+        let args = [&["--rate", "200", "--count", "10"], more].concat();
+        let (result, content) = Load::start(&url, &args).result().await;
+        assert!(!content, "{result}");
+        assert_eq!((&result["notAccepted"], &result["rejected"]), (&json!(10), &json!({"500": tries})), "{more:?}");
+    }
+    sink.behave(&json!({"statusSequence": [500, 200]})).await;
+    let args = ["--rate", "200", "--count", "10", "--connections", "1", "--retries", "1"];
+    let (result, content) = Load::start(&url, &args).result().await;
+    assert!(content, "{result}");
+    assert_eq!((&result["accepted"], &result["retries"]), (&json!(10), &json!(10)));
+}
+
+#[tokio::test]
 async fn load_without_a_schedule_sends_as_fast_as_it_is_answered_for_as_long_as_it_is_told() {
     let home = tempfile::tempdir().unwrap();
     let sink = sink(home.path()).await;

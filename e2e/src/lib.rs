@@ -21,7 +21,7 @@ mod wait;
 pub mod writes;
 
 pub use fleet::{Fleet, FleetSpec, SinkSpec};
-pub use load::{Latency, Load, LoadResult};
+pub use load::{Interval, Latency, Load, LoadResult, LoadSpec};
 pub use scene::{Scene, restarts};
 pub use sinks::{Receipts, Signatures, Sinks, Tally};
 pub use stage::{NAMESPACE, Stage};

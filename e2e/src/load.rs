@@ -10,6 +10,58 @@ use serde::Deserialize;
 
 use crate::{Scene, eventually};
 
+/// What is to be sent, how, and from where.
+#[derive(Clone, Debug)]
+pub struct LoadSpec {
+    /// The Service that it is sent to, or one pod of it, which is then written `pod.service`.
+    pub service: String,
+    /// Events a second.
+    pub rate: u64,
+    /// Events in all.
+    pub count: u64,
+    /// Where the pod runs; anywhere if it is not said.
+    pub region: Option<String>,
+    /// Longest wait for an answer.
+    pub timeout: Duration,
+    /// How often an event is sent again at most; for a minute if it is not said.
+    pub retries: Option<u32>,
+    /// Keys of the events.
+    pub keys: u64,
+}
+
+impl LoadSpec {
+    /// A load whose producers do not give up for a minute.
+    pub fn new(service: &str, rate: u64, count: u64) -> Self {
+        let (service, timeout) = (service.to_owned(), Duration::from_secs(10));
+        Self { service, rate, count, region: None, timeout, retries: None, keys: 100 }
+    }
+
+    /// The same, from this region.
+    #[must_use]
+    pub fn from_region(mut self, region: &str) -> Self {
+        self.region = Some(region.to_owned());
+        self
+    }
+
+    /// The same, of producers that wait so long for an answer and then try so often again.
+    #[must_use]
+    pub fn trying(mut self, timeout: Duration, retries: u32) -> Self {
+        (self.timeout, self.retries) = (timeout, Some(retries));
+        self
+    }
+
+    fn arguments(&self, namespace: &str, source: &str) -> Vec<String> {
+        let target = format!("http://{}.{namespace}.svc:8080/", self.service);
+        let (rate, count, keys) = (self.rate.to_string(), self.count.to_string(), self.keys.to_string());
+        let timeout = format!("{}ms", self.timeout.as_millis());
+        let retries = self.retries.map(|retries| retries.to_string());
+        let again = retries.as_ref().map_or(["--retry-until-accepted", "60s"], |retries| ["--retries", retries]);
+        let args = ["load", "--json", "--target", &target, "--rate", &rate, "--count", &count, "--keys", &keys];
+        let more = ["--source", source, "--connections", "32", "--reconnect-every", "20", "--timeout", &timeout];
+        args.iter().chain(&more).chain(&again).map(|&arg| arg.to_owned()).collect()
+    }
+}
+
 /// A pod that sends.
 pub struct Load {
     scene: Scene,
@@ -27,6 +79,8 @@ pub struct LoadResult {
     pub sent: u64,
     /// Events answered 202.
     pub accepted: u64,
+    /// Events that were never answered 202, however often they were sent.
+    pub not_accepted: u64,
     /// Answers other than 202, by status.
     pub rejected: BTreeMap<String, u64>,
     /// Requests without an answer, by kind.
@@ -37,6 +91,29 @@ pub struct LoadResult {
     pub elapsed_seconds: f64,
     /// From the moment an event was meant to be sent to its 202, in milliseconds.
     pub latency_ms: Latency,
+    /// The run as it went.
+    #[serde(default)]
+    pub intervals: Vec<Interval>,
+}
+
+/// A piece of a run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Interval {
+    /// When it begins, in seconds since the first event.
+    pub second: f64,
+    /// Events a second that were meant to be sent.
+    pub offered: f64,
+    /// Events a second that were answered 202.
+    pub accepted: f64,
+    /// Requests that were answered otherwise, or not at all.
+    pub failed: u64,
+    /// Half of the events answered were faster, in milliseconds.
+    pub p50_ms: f64,
+    /// 99 of 100 were.
+    pub p99_ms: f64,
+    /// None was slower.
+    pub max_ms: f64,
 }
 
 /// Quantiles, in milliseconds.
@@ -56,16 +133,28 @@ impl Load {
     /// Starts to send `count` events, `rate` a second, to the Service `service`, or to one pod of it, which is then
     /// written `pod.service`.
     pub async fn start(scene: &Scene, service: &str, rate: u64, count: u64) -> Result<Self> {
+        Self::start_with(scene, &LoadSpec::new(service, rate, count)).await
+    }
+
+    /// Starts to send.
+    pub async fn start_with(scene: &Scene, spec: &LoadSpec) -> Result<Self> {
+        let LoadSpec { service, rate, count, .. } = spec;
         let pod = format!("load-{}-{count}", service.replace('.', "-"));
-        let source = format!("/load/{}/{pod}", scene.namespace);
-        let (image, namespace) = (&scene.stage.dispatcher_image, &scene.namespace);
+        // Or its events would be taken for those of a pod of the same name before it, sent again.
+        let source = format!("/load/{}/{pod}/{}", scene.namespace, jiff::Timestamp::now().as_millisecond());
+        let image = &scene.stage.dispatcher_image;
+        let args = serde_json::to_string(&spec.arguments(&scene.namespace, &source))?;
+        let place = spec
+            .region
+            .as_ref()
+            .map_or(String::new(), |region| format!("\n  nodeSelector: {{topology.kubernetes.io/region: {region}}}"));
         let _ = scene.api::<Pod>().delete(&pod, &DeleteParams::default().grace_period(0)).await;
         let manifest = format!(
             "apiVersion: v1
 kind: Pod
 metadata: {{name: {pod}}}
 spec:
-  restartPolicy: Never
+  restartPolicy: Never{place}
   automountServiceAccountToken: false
   enableServiceLinks: false
   terminationGracePeriodSeconds: 1
@@ -74,8 +163,7 @@ spec:
   - name: load
     image: {image}
     imagePullPolicy: IfNotPresent
-    args: [load, --target, 'http://{service}.{namespace}.svc:8080/', --rate, '{rate}', --count, '{count}',
-      --source, {source}, --connections, '32', --reconnect-every, '20', --retry-until-accepted, 60s, --json]
+    args: {args}
     securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
 "
         );
@@ -83,8 +171,13 @@ spec:
             scene.apply(&manifest).await.map(Some)
         })
         .await?;
-        let limit = Duration::from_mins(2) + Duration::from_secs(count / rate.max(1));
+        let limit = Duration::from_mins(2) + Duration::from_secs(count / (*rate).max(1));
         Ok(Self { scene: scene.clone(), pod, limit, source })
+    }
+
+    /// The name of its pod.
+    pub fn pod(&self) -> &str {
+        &self.pod
     }
 
     /// Waits until it sends.

@@ -98,9 +98,14 @@ impl Sinks {
     /// Tells all sinks how to behave: an object as `PUT /behaviour` takes it; `{}` for well.
     pub async fn behave(&self, behaviour: &str) -> Result<()> {
         for region in &self.regions {
-            self.scene.put(&self.service(region), "http", "/behaviour", behaviour).await?;
+            self.behave_in(region, behaviour).await?;
         }
         Ok(())
+    }
+
+    /// Tells the sink of one region how to behave.
+    pub async fn behave_in(&self, region: &str, behaviour: &str) -> Result<()> {
+        self.scene.put(&self.service(region), "http", "/behaviour", behaviour).await.map(drop)
     }
 
     /// Which of the events 0..`sent` of `source` have arrived.

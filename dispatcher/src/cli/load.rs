@@ -90,6 +90,9 @@ pub(crate) struct Load {
     /// Send an event again until it is accepted, for so long. Delays the other events of its connection.
     #[arg(long, value_name = "TIME", value_parser = span)]
     retry_until_accepted: Option<Duration>,
+    /// Send an event again at most so often. Delays the other events of its connection.
+    #[arg(long, value_name = "N")]
+    retries: Option<u32>,
     /// How long to wait for an answer.
     #[arg(long, value_name = "TIME", value_parser = span, default_value = "10s")]
     timeout: Duration,
@@ -166,6 +169,7 @@ impl Load {
             insecure: self.insecure,
             source: self.source,
             retry_until_accepted: self.retry_until_accepted,
+            retries: self.retries,
             timeout: self.timeout,
             reconnect_every: self.reconnect_every,
             search: self.objective.map(|objective| SearchOptions { objective, trial, within: self.within }),

@@ -96,6 +96,8 @@ pub struct LoadOptions {
     pub source: Option<String>,
     /// How long an event that was not accepted is sent again. Default: not at all.
     pub retry_until_accepted: Option<Duration>,
+    /// How often a request that was not accepted is sent again at most. `None`: as often as `retry_until_accepted` lasts.
+    pub retries: Option<u32>,
     /// How long to wait for an answer.
     pub timeout: Duration,
     /// Requests after which a worker opens a new connection. Default: only after a failure.
@@ -217,6 +219,7 @@ impl Load {
                 ),
                 timeout: options.timeout,
                 retry_for: options.retry_until_accepted,
+                retries: options.retries,
                 outcome: outcome.clone(),
             };
             workers.spawn(worker.run(indices));

@@ -27,6 +27,7 @@ pub(super) struct Worker {
     pub(super) connection: Connection,
     pub(super) timeout: Duration,
     pub(super) retry_for: Option<Duration>,
+    pub(super) retries: Option<u32>,
     pub(super) outcome: Arc<Mutex<Outcome>>,
 }
 
@@ -69,7 +70,7 @@ impl Worker {
         Some(index)
     }
 
-    /// Sends one request until it is accepted or its time is up.
+    /// Sends one request until it is accepted, or its time is up, or it was sent again as often as it may be.
     async fn send(&mut self, batch: &[u64], intended: Instant, free: Instant) -> anyhow::Result<()> {
         let begin = Instant::now();
         let events = u64::try_from(batch.len())?;
@@ -77,6 +78,8 @@ impl Worker {
         self.note(|outcome| outcome.sends(events, intended, lag));
         let intended_us = self.plan.clock_us(intended);
         let give_up = self.retry_for.map(|retry_for| begin + retry_for);
+        // Without a word about retries there is none; a time alone does not limit their number.
+        let mut left = self.retries.unwrap_or(if give_up.is_some() { u32::MAX } else { 0 });
         let mut backoff = MIN_BACKOFF;
         loop {
             let (sent, request) = (Instant::now(), self.spelling.request(batch, intended_us)?);
@@ -104,9 +107,10 @@ impl Worker {
             };
             self.note(|outcome| outcome.busy += busy);
             self.connection.forget().await;
-            if self.plan.stopped() || give_up.is_none_or(|give_up| now + wait >= give_up) {
+            if self.plan.stopped() || left == 0 || give_up.is_some_and(|give_up| now + wait >= give_up) {
                 return Ok(());
             }
+            left -= 1;
             tokio::time::sleep(wait).await;
             backoff = (backoff * 2).min(MAX_BACKOFF);
             self.note(|outcome| outcome.retries += 1);

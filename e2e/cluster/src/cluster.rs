@@ -155,15 +155,15 @@ impl Cluster {
 
     /// Puts the cluster into the state that a test starts from: every node plugged in and Ready.
     async fn settle(&mut self) -> Result<()> {
-        let ready = self.read_nodes().await?;
-        if let Backend::Existing = self.backend {
-            existing::check_regions(&self.nodes)?;
+        if !matches!(self.backend, Backend::Existing) {
+            // Before anything is asked of it.
+            self.api_server("CONT")?.output()?;
         }
+        let ready = self.read_nodes().await?;
         match &self.backend {
-            Backend::Existing => {}
+            Backend::Existing => existing::check_regions(&self.nodes)?,
             // Also if all are Ready: a node that was cut off a moment ago still counts as that.
-            Backend::Kind(kind) => kind.plug(&self.nodes.iter().collect::<Vec<_>>(), true).await?,
-            Backend::Namespaces(namespaces) => namespaces.plug_all().await?,
+            Backend::Kind(_) | Backend::Namespaces(_) => self.mend_all().await?,
         }
         if !ready {
             self.kubectl(&["wait", "--for=condition=Ready", "nodes", "--all", "--timeout=90s"]).await?;

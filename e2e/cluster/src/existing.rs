@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     fn node(region: &str) -> Node {
-        Node { name: "n".to_owned(), region: region.to_owned() }
+        Node { name: "n".to_owned(), region: region.to_owned(), pods: String::new() }
     }
 
     #[test]

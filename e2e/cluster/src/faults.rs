@@ -1,4 +1,13 @@
-//! Faults: regions cut off, processes killed. Only clusters that were made here have them.
+//! Faults: what is broken on purpose, and put right again whatever happens. Only clusters that were made here have them.
+//!
+//! ```text
+//! Fault --backend--> steps that break it, steps that mend it --> Injected (mends when it is dropped)
+//! ```
+//!
+//! There is no way here to give a container another time of day: time namespaces shift only the clocks that count from
+//! the machine's start.
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -6,6 +15,88 @@ use serde_json::Value;
 use crate::cluster::{Backend, Cluster};
 use crate::existing;
 use crate::nodes::Node;
+use crate::step::{self, Step};
+
+/// What can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault<'a> {
+    /// A region's nodes are off the network, with their pods, from each other too.
+    CutOff {
+        /// The region.
+        region: &'a str,
+    },
+    /// One node is off the network, with its pods.
+    NodeGone {
+        /// The node.
+        node: &'a str,
+    },
+    /// What a region's nodes and pods send off their node is lost; what is sent to them arrives.
+    Mute {
+        /// The region.
+        region: &'a str,
+    },
+    /// What is sent to a region's nodes and pods from off their node is lost; what they send arrives.
+    Deaf {
+        /// The region.
+        region: &'a str,
+    },
+    /// Packets from and to a region's nodes are lost at random.
+    Lossy {
+        /// The region.
+        region: &'a str,
+        /// Of a hundred packets each way, so many: 1 to 100.
+        percent: u8,
+    },
+    /// The API server is stopped: connections to it stay open, and nothing is answered.
+    ApiServerStopped,
+    /// The main process of a container is stopped, and knows nothing of it when it goes on.
+    Stopped {
+        /// The pod's namespace.
+        namespace: &'a str,
+        /// The pod.
+        pod: &'a str,
+        /// The container.
+        container: &'a str,
+    },
+}
+
+/// A fault that is there, until this is dropped.
+#[derive(Debug)]
+#[must_use = "a fault is mended when this is dropped"]
+pub struct Injected {
+    what: String,
+    mend: Vec<Step>,
+    /// The moment before it began.
+    began: Instant,
+    /// From then until it was there as a whole.
+    took: Duration,
+}
+
+impl Injected {
+    /// The moment before it began.
+    pub fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// How long it took until it was there as a whole.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// Mends it, and says if that went wrong.
+    pub async fn mend(mut self) -> Result<()> {
+        let steps = std::mem::take(&mut self.mend);
+        let mended = tokio::task::spawn_blocking(move || step::all(&steps)).await?;
+        mended.with_context(|| format!("cannot mend: {}", self.what))
+    }
+}
+
+impl Drop for Injected {
+    fn drop(&mut self) {
+        // Whoever wants to know whether it went well calls `mend`; the next run mends everything once more.
+        let _ = step::all(&self.mend);
+    }
+}
 
 impl Cluster {
     /// Why nodes cannot be cut off and containers not be killed, unless they can.
@@ -19,38 +110,151 @@ impl Cluster {
         }
     }
 
+    /// Breaks something, until what is returned is dropped.
+    pub async fn inject(&self, fault: Fault<'_>) -> Result<Injected> {
+        let what = format!("{fault:?}");
+        let (breaking, mend) = self.steps(fault).await.with_context(|| format!("cannot break: {what}"))?;
+        // From here on it is mended, however little of it there is.
+        let mut injected = Injected { what, mend, began: Instant::now(), took: Duration::ZERO };
+        tokio::task::spawn_blocking(move || step::all(&breaking)).await?.context("cannot break it")?;
+        injected.took = injected.began.elapsed();
+        Ok(injected)
+    }
+
     /// Takes a whole region off the network at once: its nodes and their pods, from each other too.
     pub async fn cut_off(&self, region: &str) -> Result<()> {
-        self.plug(region, false).await.with_context(|| format!("cannot cut the region {region} off"))
+        let (breaking, _) = self.steps(Fault::CutOff { region }).await?;
+        let cut = tokio::task::spawn_blocking(move || step::all(&breaking)).await?;
+        cut.with_context(|| format!("cannot cut the region {region} off"))
     }
 
     /// Puts a region back on the network. Its nodes are Ready again some seconds later.
     pub async fn bring_back(&self, region: &str) -> Result<()> {
-        self.plug(region, true).await.with_context(|| format!("cannot bring the region {region} back"))
-    }
-
-    async fn plug(&self, region: &str, plugged: bool) -> Result<()> {
-        let nodes: Vec<&Node> = self.nodes().iter().filter(|node| node.region == region).collect();
-        ensure!(!nodes.is_empty(), "there is no such region; there are {}", self.regions().join(", "));
-        match &self.backend {
-            Backend::Existing => self.supports_faults().map_err(anyhow::Error::msg),
-            Backend::Kind(kind) => kind.plug(&nodes, plugged).await,
-            Backend::Namespaces(namespaces) => namespaces.plug(region, plugged).await,
-        }
+        let (_, mend) = self.steps(Fault::CutOff { region }).await?;
+        let back = tokio::task::spawn_blocking(move || step::all(&mend)).await?;
+        back.with_context(|| format!("cannot bring the region {region} back"))
     }
 
     /// Sends SIGKILL to the main process of a container.
     pub async fn kill(&self, namespace: &str, pod: &str, container: &str) -> Result<()> {
+        let kill = self.signal(namespace, pod, container, "SIGKILL").await?;
+        tokio::task::spawn_blocking(move || step::all(&[kill])).await?
+    }
+
+    /// Mends all that an interrupted test may have left, but for stopped containers.
+    pub(crate) async fn mend_all(&self) -> Result<()> {
+        let mut steps: Vec<Step> = Vec::new();
+        for node in self.nodes() {
+            steps.push(self.plug(node, true)?);
+            steps.push(self.filter(node, CLEAR)?);
+        }
+        tokio::task::spawn_blocking(move || step::all(&steps)).await?
+    }
+
+    /// What breaks it, and what mends it.
+    async fn steps(&self, fault: Fault<'_>) -> Result<(Vec<Step>, Vec<Step>)> {
+        self.supports_faults().map_err(anyhow::Error::msg)?;
+        let unplugged = |nodes: Vec<&Node>| {
+            let steps = |plugged| nodes.iter().map(|node| self.plug(node, plugged)).collect::<Result<Vec<_>>>();
+            Ok((steps(false)?, steps(true)?))
+        };
+        let filtered = |region: &str, rules: &str| {
+            let nodes = self.nodes_of(region)?;
+            let steps = |rules: &str| nodes.iter().map(|node| self.filter(node, rules)).collect::<Result<Vec<_>>>();
+            Ok((steps(rules)?, steps(CLEAR)?))
+        };
+        match fault {
+            Fault::CutOff { region } => unplugged(self.nodes_of(region)?),
+            Fault::NodeGone { node } => {
+                let found = self.nodes().iter().find(|known| known.name == node).context("there is no such node")?;
+                unplugged(vec![found])
+            }
+            Fault::Mute { region } => filtered(region, &rules(Some("drop"), None)),
+            Fault::Deaf { region } => filtered(region, &rules(None, Some("drop"))),
+            Fault::Lossy { region, percent } => {
+                ensure!((1..=100).contains(&percent), "the loss is {percent} %: choose one from 1 to 100");
+                let lost = format!("numgen random mod 100 < {percent} drop");
+                filtered(region, &rules(Some(&lost), Some(&lost)))
+            }
+            Fault::ApiServerStopped => Ok((vec![self.api_server("STOP")?], vec![self.api_server("CONT")?])),
+            Fault::Stopped { namespace, pod, container } => Ok((
+                vec![self.signal(namespace, pod, container, "SIGSTOP").await?],
+                vec![self.signal(namespace, pod, container, "SIGCONT").await?],
+            )),
+        }
+    }
+
+    fn nodes_of(&self, region: &str) -> Result<Vec<&Node>> {
+        let nodes: Vec<&Node> = self.nodes().iter().filter(|node| node.region == region).collect();
+        ensure!(!nodes.is_empty(), "there is no such region; there are {}", self.regions().join(", "));
+        Ok(nodes)
+    }
+
+    fn plug(&self, node: &Node, plugged: bool) -> Result<Step> {
+        match &self.backend {
+            Backend::Existing => self.not_ours(),
+            Backend::Kind(kind) => Ok(kind.plug(node, plugged)),
+            Backend::Namespaces(namespaces) => namespaces.plug(&node.name, plugged),
+        }
+    }
+
+    /// Has a node's packet filter take rules.
+    pub(crate) fn filter(&self, node: &Node, rules: &str) -> Result<Step> {
+        Ok(self.on_network_of(node)?.with(&["nft", "--file", "-"]).with_input(rules))
+    }
+
+    /// A command in the network of a node, to be completed.
+    pub(crate) fn on_network_of(&self, node: &Node) -> Result<Step> {
+        match &self.backend {
+            Backend::Existing => self.not_ours(),
+            Backend::Kind(kind) => Ok(kind.on_node(&node.name)),
+            Backend::Namespaces(namespaces) => namespaces.on_network_of(&node.name),
+        }
+    }
+
+    /// Signals the API server: `STOP` or `CONT`.
+    pub(crate) fn api_server(&self, signal: &str) -> Result<Step> {
+        match &self.backend {
+            Backend::Existing => self.not_ours(),
+            Backend::Kind(kind) => Ok(kind.signal_api_server(signal)),
+            Backend::Namespaces(namespaces) => namespaces.signal_api_server(signal),
+        }
+    }
+
+    /// Signals the main process of a container.
+    async fn signal(&self, namespace: &str, pod: &str, container: &str, signal: &str) -> Result<Step> {
         self.supports_faults().map_err(anyhow::Error::msg)?;
         let json = self.kubectl(&["get", "pod", pod, "--namespace", namespace, "--output=json"]).await?;
         let (node, id) = container_of(&serde_json::from_str(&json)?, container)
             .with_context(|| format!("the pod {namespace}/{pod} has no running container {container}"))?;
-        match &self.backend {
-            Backend::Existing => Ok(()),
-            Backend::Kind(kind) => kind.kill(&node, &id).await,
-            Backend::Namespaces(namespaces) => namespaces.kill(&node, &id).await,
-        }
+        let ctr = match &self.backend {
+            Backend::Existing => self.not_ours(),
+            Backend::Kind(kind) => Ok(kind.ctr(&node)),
+            Backend::Namespaces(namespaces) => namespaces.ctr(&node),
+        };
+        Ok(ctr?.with(&["tasks", "kill", "--signal", signal, &id]))
     }
+
+    fn not_ours<T>(&self) -> Result<T> {
+        self.supports_faults().map_err(anyhow::Error::msg)?;
+        anyhow::bail!("the cluster is not ours to break")
+    }
+}
+
+/// Takes our rules away, whether or not there are any.
+const CLEAR: &str = "table inet signalbox_fault\ndelete table inet signalbox_fault\n";
+
+/// What a node does with packets that leave it and that come to it: its own, and its pods'.
+fn rules(out: Option<&str>, into: Option<&str>) -> String {
+    // All that comes to a node or leaves it goes through its one link, called the same on kind and here.
+    let chain = |name: &str, hook: &str, link: &str, rule: Option<&str>| match rule {
+        Some(rule) => {
+            format!("  chain {name} {{\n    type filter hook {hook} priority -400\n    {link} \"eth0\" {rule}\n  }}\n")
+        }
+        None => String::new(),
+    };
+    let (out, into) = (chain("out", "postrouting", "oifname", out), chain("into", "prerouting", "iifname", into));
+    format!("{CLEAR}table inet signalbox_fault {{\n{out}{into}}}\n")
 }
 
 /// The node of a pod, and the runtime's identifier of one of its containers.
@@ -81,5 +285,23 @@ mod tests {
         assert_eq!(container_of(&pod, "a"), Some(("eu-west-1".to_owned(), "abc".to_owned())));
         assert_eq!(container_of(&pod, "b"), None);
         assert_eq!(container_of(&pod, "c"), None);
+    }
+
+    #[test]
+    fn one_way_is_one_chain_and_both_ways_are_two() {
+        let mute = rules(Some("drop"), None);
+        assert!(mute.contains("hook postrouting") && !mute.contains("hook prerouting"), "{mute}");
+        let deaf = rules(None, Some("drop"));
+        assert!(deaf.contains("hook prerouting") && !deaf.contains("hook postrouting"), "{deaf}");
+        assert_eq!(rules(Some("x"), Some("x")).matches("chain").count(), 2);
+    }
+
+    #[test]
+    fn a_fault_is_mended_when_nobody_has_mended_it() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("mended");
+        let mend = vec![Step::command(&["touch"]).with(&[&file.to_string_lossy()])];
+        drop(Injected { what: "a test".to_owned(), mend, began: Instant::now(), took: Duration::ZERO });
+        assert!(file.exists());
     }
 }

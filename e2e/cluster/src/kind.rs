@@ -14,6 +14,7 @@ use crate::command;
 use crate::nodes::Node;
 use crate::place::Place;
 use crate::progress::Progress;
+use crate::step::Step;
 use crate::tools::{Tool, Tools};
 
 /// The environment variable with the node image to use instead of kind's own choice.
@@ -134,8 +135,8 @@ impl Kind {
         Ok(())
     }
 
-    /// Takes nodes off the network, or puts them back with the routes they had.
-    pub(crate) async fn plug(&self, nodes: &[&Node], plugged: bool) -> Result<()> {
+    /// Takes a node off the network, or puts it back with the routes it had.
+    pub(crate) fn plug(&self, node: &Node, plugged: bool) -> Step {
         let script = if plugged {
             format!(
                 "if [ -e {SAVED_ROUTES} ]; then ip link set eth0 up && ip -4 route restore < {SAVED_ROUTES} && rm {SAVED_ROUTES}; fi"
@@ -144,18 +145,25 @@ impl Kind {
             // A node that is cut off already has no routes left to save.
             format!("[ -e {SAVED_ROUTES} ] || {{ ip -4 route save > {SAVED_ROUTES} && ip link set eth0 down; }}")
         };
-        try_join_all(
-            nodes.iter().map(async |node| command::run("docker", &["exec", &node.name, "sh", "-c", &script]).await),
-        )
-        .await?;
-        Ok(())
+        self.on_node(&node.name).with(&["sh", "-c", &script])
     }
 
-    /// Kills the main process of the container with this runtime identifier.
-    pub(crate) async fn kill(&self, node: &str, container: &str) -> Result<()> {
-        let kill = ["exec", node, "ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", container];
-        command::run("docker", &kill).await?;
-        Ok(())
+    /// A command on a node, to be completed.
+    #[expect(clippy::unused_self, reason = "there are nodes only where there is a cluster")]
+    pub(crate) fn on_node(&self, node: &str) -> Step {
+        Step::command(&["docker", "exec", "--interactive", node])
+    }
+
+    /// The containerd client on a node, to be completed.
+    pub(crate) fn ctr(&self, node: &str) -> Step {
+        self.on_node(node).with(&["ctr", "--namespace", "k8s.io"])
+    }
+
+    /// Signals the API server: `STOP` or `CONT`.
+    pub(crate) fn signal_api_server(&self, signal: &str) -> Step {
+        let node = format!("{}-control-plane", self.place.name());
+        // By its whole name, in the process namespace of the node.
+        self.on_node(&node).with(&["pkill", &format!("-{signal}"), "-x", "kube-apiserver"])
     }
 
     /// Has kind write the logs of all nodes to `into`, and says in a file there what kind could not get.

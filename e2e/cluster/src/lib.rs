@@ -12,7 +12,9 @@
 //! | `existing`, `kind`, `namespaces` | the three |
 //! | `tools` | the programs, built from `e2e/kubernetes` and kept in a cache |
 //! | `lock`, `place` | who uses a cluster's name, and where its files are |
-//! | `faults`, `nodes`, `evidence` | what is done the same way on all three |
+//! | `faults`, `step` | what is broken on purpose, and mended |
+//! | `tap` | counts connections where they begin |
+//! | `nodes`, `evidence` | what is done the same way on all three |
 //!
 //! | environment variable | what |
 //! | --- | --- |
@@ -40,10 +42,14 @@ mod options;
 mod place;
 mod process;
 mod progress;
+mod step;
+mod tap;
 mod tools;
 
 pub use choice::Source;
 pub use cluster::Cluster;
 pub use error::{ClusterError, Unavailable};
+pub use faults::{Fault, Injected};
 pub use nodes::Node;
 pub use options::Options;
+pub use tap::Tap;

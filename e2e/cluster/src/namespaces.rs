@@ -26,7 +26,7 @@ use futures::future::try_join_all;
 
 use self::certificates::Authority;
 use self::control_plane::ControlPlane;
-use self::daemon::Daemons;
+use self::daemon::{Daemons, Room};
 use self::layout::NODES;
 use self::node::Making;
 use self::state::{Journal, State};
@@ -34,6 +34,7 @@ use crate::command;
 use crate::lock::Lock;
 use crate::place::Place;
 use crate::progress::Progress;
+use crate::step::Step;
 use crate::tools::{Tool, Tools};
 
 /// What the cluster is made of; `helm` is for its users.
@@ -155,20 +156,28 @@ impl Namespaces {
         &self.audit_log
     }
 
-    /// Plugs all nodes of a region in or out.
-    pub(crate) async fn plug(&self, region: &str, plugged: bool) -> Result<()> {
-        for (index, _) in layout::indices().filter(|(_, node)| node.region == region) {
-            network::plug(&self.state, index, plugged).await?;
-        }
-        Ok(())
+    /// Plugs a node in or out: itself and all its pods, at once.
+    pub(crate) fn plug(&self, node: &str, plugged: bool) -> Result<Step> {
+        network::plug(&self.state, index_of(node)?, plugged)
     }
 
-    /// Plugs every node in: what an interrupted test may have left undone.
-    pub(crate) async fn plug_all(&self) -> Result<()> {
-        for (index, _) in layout::indices() {
-            network::plug(&self.state, index, true).await?;
-        }
-        Ok(())
+    /// A command in the network of a node, to be completed.
+    pub(crate) fn on_network_of(&self, node: &str) -> Result<Step> {
+        network::on(&self.state, index_of(node)?)
+    }
+
+    /// The containerd client on a node, to be completed.
+    pub(crate) fn ctr(&self, node: &str) -> Result<Step> {
+        let room = daemon::enter(Room::With(node::containerd(&self.state, node)?));
+        let room: Vec<&str> = room.iter().map(String::as_str).collect();
+        Ok(Step::command(&["nsenter"]).with(&room).with(&["--", "ctr"]).with(&images::CTR))
+    }
+
+    /// Signals the API server: `STOP` or `CONT`.
+    pub(crate) fn signal_api_server(&self, signal: &str) -> Result<Step> {
+        let server = self.state.process("kube-apiserver").filter(|server| server.alive());
+        let pid = server.context("there is no API server")?.pid.to_string();
+        Ok(Step::command(&["kill", &format!("-{signal}"), &pid]))
     }
 
     /// Loads an image archive on every node.
@@ -182,13 +191,6 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Kills the main process of the container with this runtime identifier.
-    pub(crate) async fn kill(&self, node: &str, container: &str) -> Result<()> {
-        let mut ctr = images::ctr(node::containerd(&self.state, node)?);
-        command::output(ctr.args(["tasks", "kill", "--signal", "SIGKILL", container]), None).await?;
-        Ok(())
-    }
-
     /// The directories whose logs are worth keeping: of the daemons, and of the pods by node.
     pub(crate) fn logs(&self) -> Vec<(String, PathBuf)> {
         let pods = NODES.iter().map(|planned| {
@@ -196,6 +198,12 @@ impl Namespaces {
         });
         std::iter::once(("components".to_owned(), self.place.logs())).chain(pods).collect()
     }
+}
+
+/// The place of a node among all.
+fn index_of(node: &str) -> Result<u8> {
+    let found = layout::indices().find(|(_, planned)| planned.name == node);
+    found.map(|(index, _)| index).with_context(|| format!("there is no node {node}"))
 }
 
 /// Waits for `ready`, but no longer than all daemons run: without one of them, it will not come.

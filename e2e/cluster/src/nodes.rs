@@ -13,6 +13,8 @@ pub struct Node {
     pub name: String,
     /// The value of its `topology.kubernetes.io/region` label; empty if it has none.
     pub region: String,
+    /// The addresses of its pods, `10.0.0.0/24`; empty if they are not known.
+    pub pods: String,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +40,8 @@ struct Metadata {
 
 #[derive(Default, Deserialize)]
 struct Spec {
+    #[serde(default, rename = "podCIDR")]
+    pods: String,
     #[serde(default)]
     taints: Vec<Taint>,
 }
@@ -74,7 +78,7 @@ pub(crate) fn parse(json: &str) -> Result<Vec<(Node, bool)>> {
                 .iter()
                 .any(|condition| condition.r#type == "Ready" && condition.status == "True");
             let region = item.metadata.labels.get(REGION_LABEL).cloned().unwrap_or_default();
-            (Node { name: item.metadata.name, region }, ready)
+            (Node { name: item.metadata.name, region, pods: item.spec.pods }, ready)
         })
         .collect())
 }
@@ -97,7 +101,7 @@ mod tests {
         let json = r#"{"items": [
             {"metadata": {"name": "cp"}, "spec": {"taints": [{"key": "node-role.kubernetes.io/control-plane"}]}},
             {"metadata": {"name": "b", "labels": {"topology.kubernetes.io/region": "us-east"}},
-             "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
+             "spec": {"podCIDR": "10.0.1.0/24"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}},
             {"metadata": {"name": "c", "labels": {"topology.kubernetes.io/region": "eu-west"}}},
             {"metadata": {"name": "d", "labels": {"topology.kubernetes.io/region": "eu-west"}}}]}"#;
         let nodes = parse(json).unwrap();
@@ -105,6 +109,7 @@ mod tests {
             nodes.iter().map(|(node, ready)| (node.name.as_str(), *ready)).collect::<Vec<_>>(),
             [("b", true), ("c", false), ("d", false)]
         );
+        assert_eq!(nodes[0].0.pods, "10.0.1.0/24");
         let nodes: Vec<Node> = nodes.into_iter().map(|(node, _)| node).collect();
         assert_eq!(regions(&nodes), ["eu-west", "us-east"]);
     }

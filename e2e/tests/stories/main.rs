@@ -8,6 +8,7 @@ mod claims;
 mod dead_letters;
 mod draining;
 mod events;
+mod faults;
 mod idle;
 mod main_job;
 mod manifests;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
             "slots_change_hands_although_the_operator_and_a_shard_are_killed_meanwhile",
             claims::killed_in_the_middle,
         ),
+        Story::new("the_faults_that_stories_are_about_begin_and_end_as_they_should", faults::story),
         Story::new("a_region_that_is_cut_off_and_brought_back_loses_nothing", network::story),
         Story::new("the_operator_may_do_what_it_does_and_no_more", rights::story),
         Story::new("the_chart_refuses_bad_values_and_renders_what_it_says", chart::renders),

@@ -14,6 +14,8 @@ use crate::tools::{Tool, Tools};
 
 /// The containerd namespace that the kubelet uses.
 const NAMESPACE: &str = "k8s.io";
+/// The first arguments of the containerd client.
+pub(crate) const CTR: [&str; 4] = ["--address", CONTAINERD_SOCKET, "--namespace", NAMESPACE];
 
 /// The archives of the images that the cluster itself needs, made beside the programs in them.
 pub(crate) fn own_archives(tools: &Tools) -> Result<Vec<PathBuf>> {
@@ -49,7 +51,7 @@ fn image(name: &str, program: &Path) -> Result<Vec<u8>> {
 /// The containerd client, on a node.
 pub(crate) fn ctr(containerd: &Process) -> tokio::process::Command {
     let mut command = inside(containerd, "ctr");
-    command.args(["--address", CONTAINERD_SOCKET, "--namespace", NAMESPACE]);
+    command.args(CTR);
     command
 }
 

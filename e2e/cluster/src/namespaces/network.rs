@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::layout::{self, API_PORT, Subnet};
 use super::state::State;
 use crate::command;
+use crate::step::Step;
 
 /// The name of the bridge inside the fabric.
 const BRIDGE: &str = "nodes";
@@ -104,11 +105,15 @@ pub(crate) async fn make_node(state: &State, index: u8) -> Result<()> {
 }
 
 /// Plugs a node in or out: itself and all its pods, at once.
-pub(crate) async fn plug(state: &State, index: u8, plugged: bool) -> Result<()> {
+pub(crate) fn plug(state: &State, index: u8, plugged: bool) -> Result<Step> {
     let (_, port) = node(state, index)?;
-    let how = if plugged { "up" } else { "down" };
-    ip(&format!("-n {} link set {port} {how}", state.fabric)).await?;
-    Ok(())
+    Ok(Step::command(&["ip", "-n", &state.fabric, "link", "set", port, if plugged { "up" } else { "down" }]))
+}
+
+/// A command in the network of a node, to be completed.
+pub(crate) fn on(state: &State, index: u8) -> Result<Step> {
+    let (namespace, _) = node(state, index)?;
+    Ok(Step::command(&["nsenter", &format!("--net={}", netns_path(namespace)), "--"]))
 }
 
 /// The namespace of a node, and the name of its port on the bridge.
