@@ -16,6 +16,7 @@
 mod autoscale;
 mod bottleneck;
 mod breaker;
+mod drill;
 mod explain;
 mod listing;
 mod routing;
@@ -160,12 +161,21 @@ pub(crate) fn decide(
         let share = (delivered.get(at).copied().unwrap_or(0) + 5) / 10;
         plans.push(plan_region(intent, region, listing.places[at], share, breaker, now));
     }
+    let (drill, measured) = drill::desired_drill(&drill::Situation {
+        intent,
+        snapshot,
+        remembered: memory.drill.as_ref(),
+        regions: &plans,
+        traffic: &told.plan,
+        now,
+    });
+    history.drill = measured;
     let recheck_after = recheck_after(&plans, snapshot);
     FleetPlan {
         regions: plans,
         bottlenecks: monitored.bottlenecks,
         had_route: memory.route,
-        drill: memory.drill.clone(),
+        drill,
         traffic: told.plan,
         history,
         recheck_after: soon.map_or(recheck_after, |soon| soon.min(recheck_after)),

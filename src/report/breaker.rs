@@ -12,6 +12,7 @@ use super::status::whole;
 use crate::api::{BreakerStatus, RegionStatus};
 use crate::fleet::{
     BreakerMemory, BreakerPlan, BreakerReason, FleetIntent, FleetPlan, HeldPhase, RegionPlan, TripCause, phase_word,
+    whole_second,
 };
 
 pub(super) const REGIONS_HEALTHY: &str = "RegionsHealthy";
@@ -37,8 +38,9 @@ pub(super) fn state(intent: &FleetIntent, region: &RegionPlan, several: bool, no
     let probing = memory.phase == BreakerPhase::Probing;
     Some(BreakerStatus {
         phase: phase_word(memory.phase).to_owned(),
-        since: Time(memory.since),
-        until: memory.until.map(Time),
+        // A fraction of a second would make the status differ from itself.
+        since: Time(whole_second(memory.since)),
+        until: memory.until.map(|until| Time(whole_second(until))),
         percent: probing.then(|| whole(percent(intent, &region.name, memory, now))),
         step: whole(memory.step),
         trips: whole(memory.trips),
@@ -111,11 +113,11 @@ pub(super) fn draft(plan: &FleetPlan) -> Option<Draft> {
     Some(Draft { type_: REGIONS_HEALTHY, status, reason: reason.to_owned(), message })
 }
 
-/// A phase that is another, or another step of the ramp.
+/// A phase that is another, or another step of the ramp, or another cause.
 pub(super) fn of_region(before: Option<&RegionStatus>, region: &RegionStatus) -> Option<Event> {
     let now = region.breaker.as_ref()?;
     let then = before.and_then(|before| before.breaker.as_ref());
-    let place = |breaker: &BreakerStatus| (breaker.phase.clone(), breaker.percent);
+    let place = |breaker: &BreakerStatus| (breaker.phase.clone(), breaker.percent, breaker.cause.clone());
     let serving = now.phase == phase_word(BreakerPhase::Serving);
     if then.map_or(serving, |then| place(then) == place(now)) {
         return None;
