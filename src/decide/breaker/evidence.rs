@@ -18,8 +18,8 @@ use super::machine::Signs;
 use super::reach::{self, Doubt, Reach};
 use super::sinks::{self, Held, SinkView};
 use crate::fleet::{
-    BreakerHistory, BreakerIntent, BreakerMemory, FleetIntent, FleetMemory, FleetSnapshot, RegionSnapshot, Suspicion,
-    TripCause,
+    BreakerHistory, BreakerIntent, BreakerMemory, FleetIntent, FleetMemory, FleetSnapshot, RegionSnapshot,
+    ShardSnapshot, Suspicion, TripCause,
 };
 
 /// Windows for which a region whose pods are being replaced may be without a ready shard, as long as none is in trouble.
@@ -45,6 +45,8 @@ pub(super) struct Evidence {
     sinks: BTreeMap<String, SinkView>,
     /// A large share is refused: whether for long enough.
     refuses: Option<bool>,
+    /// Some are refused just now.
+    refuses_some: bool,
     /// Events come in, and none is refused.
     accepts_all: bool,
 }
@@ -112,8 +114,14 @@ pub(super) fn of(
         unready: unready.map(|time| time >= patience),
         sinks,
         refuses: refuses.map(|time| time >= breaker.window),
+        refuses_some: seen.shards.values().any(|shard| refuses_some(shard, now)),
         accepts_all: accepted > 0 && refused == 0,
     }
+}
+
+fn refuses_some(shard: &ShardSnapshot, now: Timestamp) -> bool {
+    let rates = count::heard(shard, now).and_then(|report| report.rates.as_ref());
+    rates.is_some_and(|rates| rates.refused > 0.0)
 }
 
 fn is_being_replaced(seen: &RegionSnapshot) -> bool {
@@ -194,7 +202,7 @@ impl<'a> Case<'a> {
     }
 
     fn do_sinks_fail(&self, judgement: &mut Judgement) {
-        for (sink, view) in self.evidence.sinks.iter().filter(|(_, view)| view.fails) {
+        for (sink, view) in self.evidence.sinks.iter().filter(|(_, view)| view.stirs) {
             let half_way = Duration::from_millis(view.row_ms) * 2 >= sinks::row_time(self.intent.window);
             judgement.soon(if half_way { Duration::from_millis(250) } else { Duration::from_secs(1) });
             match (view.held, self.elsewhere(sink)) {
@@ -226,6 +234,9 @@ impl<'a> Case<'a> {
     }
 
     fn does_it_refuse(&self, judgement: &mut Judgement) {
+        if self.evidence.refuses_some {
+            judgement.soon(Duration::from_secs(1));
+        }
         let Some(for_long) = self.evidence.refuses else { return };
         judgement.soon(Duration::from_secs(1));
         let well = self.others.iter().filter(|(_, other)| other.accepts_all).map(|(name, _)| *name);
@@ -263,9 +274,9 @@ impl<'a> Case<'a> {
             }
             (tried, failed) = (tried.saturating_add(of_step.total()), failed.saturating_add(of_step.failed));
             clean &= of_step.failed.saturating_mul(100) <= of_step.total().saturating_mul(CLEAN_PERCENT);
-            let lately = attempts(looks(self.history, window, Some(from), now), sink);
+            let lately = attempts(looks(self.history, relapse_time(window), Some(from), now), sink);
             let row = Duration::from_millis(view.row_ms).min(held);
-            if row >= relapse_time(window) && lately.failed > 0 && lately.delivered == 0 {
+            if row >= relapse_time(window) && lately.failed > 0 {
                 judgement.trip(TripCause::SinkFailing, || format!("sink {sink} fails from here again, all of it"));
             } else if lately.total() >= need && is_share(lately.failed, lately.total(), self.intent.failure_ratio) {
                 judgement.relapse(TripCause::SinkFailing, || format!("sink {sink} fails from here again"));
@@ -281,9 +292,9 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The row of failures that ends a probe: shorter than one that trips, because it was tripped for cause.
+/// The time over which a region that comes back is judged: shorter than one that trips, because it was tripped for cause.
 fn relapse_time(window: Duration) -> Duration {
-    window * 3 / 10
+    (window * 3 / 10).max(Duration::from_secs(2))
 }
 
 impl Judgement {
