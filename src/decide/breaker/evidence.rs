@@ -36,8 +36,8 @@ const LEAST_ATTEMPTS: u64 = 10;
 pub(super) struct Evidence {
     pub(super) reachable: bool,
     reach: Reach,
-    /// Nothing could be heard of it for long enough to say so.
-    unheard: bool,
+    /// For how long that could not be told.
+    unheard: Option<Duration>,
     is_ready: bool,
     /// None is ready: since when, and whether for long enough.
     unready: Option<bool>,
@@ -45,8 +45,8 @@ pub(super) struct Evidence {
     sinks: BTreeMap<String, SinkView>,
     /// A large share is refused: whether for long enough.
     refuses: Option<bool>,
-    /// Some are refused just now.
-    refuses_some: bool,
+    /// Requests refused just now, a second.
+    refuses_now: f64,
     /// Events come in, and none is refused.
     accepts_all: bool,
 }
@@ -92,36 +92,36 @@ pub(super) fn of(
     let (breaker, unseen) = (&intent.breaker, RegionSnapshot::default());
     let seen = snapshot.regions.get(region).unwrap_or(&unseen);
     count::look(history, seen, breaker.window, now);
-    let (reach, is_ready) = (reach::reach(region, snapshot, now), reach::is_ready(seen));
-    let unheard = lasts(history, Suspicion::Unheard, matches!(reach, Reach::Unknown(_)), now);
+    let (there, is_ready) = (reach::reach(region, snapshot, now), reach::is_ready(seen));
+    let unheard = lasts(history, Suspicion::Unheard, matches!(there, Reach::Unknown(_)), now);
     // Who has a routing table was there once, whichever operator saw it.
     history.was_ready |= is_ready || memory.routing.contains_key(region);
     let patience = if is_being_replaced(seen) { breaker.window * REPLACING_WINDOWS } else { breaker.window };
     let unready = lasts(history, Suspicion::NoShardReady, history.was_ready && !is_ready, now);
-    let sinks = intent.sinks.iter().map(|sink| {
+    let views = intent.sinks.iter().map(|sink| {
         let view = sinks::view(&sink.name, seen, history, breaker, now);
         (sink.name.clone(), view)
     });
-    let sinks = sinks.collect();
+    let views = views.collect();
     let (accepted, refused) = ingest(history, breaker.window, None, now);
-    let refuses = is_refusing(accepted, refused, breaker);
-    let refuses = lasts(history, Suspicion::Refusing, refuses, now);
+    let refusing = is_refusing(accepted, refused, breaker);
+    let refusing = lasts(history, Suspicion::Refusing, refusing, now);
     Evidence {
         reachable: reach::is_reachable(seen, now),
-        reach,
-        unheard: unheard.is_some_and(|time| time >= UNHEARD),
+        reach: there,
+        unheard,
         is_ready,
         unready: unready.map(|time| time >= patience),
-        sinks,
-        refuses: refuses.map(|time| time >= breaker.window),
-        refuses_some: seen.shards.values().any(|shard| refuses_some(shard, now)),
+        sinks: views,
+        refuses: refusing.map(|time| time >= breaker.window),
+        refuses_now: seen.shards.values().map(|shard| refuses_now(shard, now)).fold(0.0, f64::max),
         accepts_all: accepted > 0 && refused == 0,
     }
 }
 
-fn refuses_some(shard: &ShardSnapshot, now: Timestamp) -> bool {
+fn refuses_now(shard: &ShardSnapshot, now: Timestamp) -> f64 {
     let rates = count::heard(shard, now).and_then(|report| report.rates.as_ref());
-    rates.is_some_and(|rates| rates.refused > 0.0)
+    rates.map_or(0.0, |rates| rates.refused)
 }
 
 fn is_being_replaced(seen: &RegionSnapshot) -> bool {
@@ -185,7 +185,7 @@ impl<'a> Case<'a> {
             }
             Reach::Unknown(doubt) => {
                 judgement.soon(Duration::from_secs(1));
-                if self.evidence.unheard {
+                if self.evidence.unheard.is_some_and(|time| time >= UNHEARD) {
                     judgement.suspected = Some(Suspected::Unknown(doubt));
                 }
             }
@@ -234,7 +234,7 @@ impl<'a> Case<'a> {
     }
 
     fn does_it_refuse(&self, judgement: &mut Judgement) {
-        if self.evidence.refuses_some {
+        if self.evidence.refuses_now > 0.0 {
             judgement.soon(Duration::from_secs(1));
         }
         let Some(for_long) = self.evidence.refuses else { return };

@@ -77,7 +77,7 @@ pub(super) fn view(
 ) -> SinkView {
     let window = intent.window;
     let at_shards: Vec<_> = seen.shards.values().filter_map(|shard| at_shard(sink, shard, now)).collect();
-    let stirs = at_shards.iter().any(|(_, rates)| stirs(*rates, intent.failure_ratio));
+    let stirs = at_shards.iter().any(|(_, rates)| is_share_of(*rates, intent.failure_ratio));
     let shards: Vec<_> = at_shards.into_iter().map(|(sink, _)| sink).collect();
     let knows = shards.len();
     let half = |count: usize| count > 0 && count * 2 >= knows;
@@ -90,8 +90,8 @@ pub(super) fn view(
     let over_window = attempts(looks(history, window, None, now), sink);
     let recent = attempts(looks(history, recently(window), None, now), sink);
     let share = |of: Attempts| is_share(of.failed, of.total(), intent.failure_ratio);
-    let shares = over_window.total() >= intent.minimum_attempts && share(over_window) && share(recent);
-    let for_long = lasts(history, Suspicion::SinkFails(sink.to_owned()), shares, now);
+    let too_many = over_window.total() >= intent.minimum_attempts && share(over_window) && share(recent);
+    let for_long = lasts(history, Suspicion::SinkFails(sink.to_owned()), too_many, now);
 
     let parked = shards.iter().filter(|sink| sink.phase != BreakerPhase::Serving).count();
     let for_longer = lasts(history, Suspicion::SinkParked(sink.to_owned()), half(parked), now);
@@ -126,7 +126,7 @@ fn at_shard<'a>(sink: &str, shard: &'a ShardSnapshot, now: Timestamp) -> Option<
 }
 
 /// Whether half of the share that counts has failed in the last seconds.
-fn stirs(rates: SinkRates, failure_ratio: u32) -> bool {
+fn is_share_of(rates: SinkRates, failure_ratio: u32) -> bool {
     let failed = rates.failed - rates.throttled;
     failed > 0.0 && failed * 200.0 >= (rates.delivered + failed) * f64::from(failure_ratio)
 }
