@@ -1,11 +1,11 @@
 //! A fleet under test: its YAML, and what can be seen of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::DeleteParams;
-use signalbox::api::{EventDispatcher, EventDispatcherStatus};
+use kube::api::{DeleteParams, Patch, PatchParams};
+use signalbox::api::{BreakerStatus, EventDispatcher, EventDispatcherStatus};
 
 use crate::{Scene, Sinks, eventually};
 
@@ -150,6 +150,27 @@ impl Fleet {
         .await
     }
 
+    /// Waits until a region's breaker is in this phase, and says how long that took.
+    pub async fn breaker(&self, region: &str, phase: &str, limit: Duration) -> Result<Duration> {
+        let begin = Instant::now();
+        self.status_where(&format!("{region} is {phase}"), limit, |status| {
+            let found = breaker(status, region)?;
+            ensure!(found.phase == phase, "{}: {} {}", found.phase, found.reason, found.message);
+            Ok(())
+        })
+        .await?;
+        Ok(begin.elapsed())
+    }
+
+    /// Gives an order by annotation, such as `drain-eu-west`; `None` takes it back.
+    pub async fn order(&self, name: &str, order: Option<&str>) -> Result<()> {
+        let key = format!("signalbox.dev/{name}");
+        let patch = serde_json::json!({"metadata": {"annotations": {key: order}}});
+        let api = self.scene.api::<EventDispatcher>();
+        api.patch(&self.name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+
     /// Waits until a condition has this status and reason, with `words` in its message.
     pub async fn says(&self, type_: &str, status: &str, reason: &str, words: &[&str]) -> Result<String> {
         let what = format!("{type_} is {status}, because {reason}");
@@ -178,7 +199,13 @@ impl Fleet {
     }
 }
 
+/// What the status says of a region's breaker.
+pub fn breaker<'a>(status: &'a EventDispatcherStatus, region: &str) -> Result<&'a BreakerStatus> {
+    let found = status.regions.iter().find(|known| known.name == region).context("there is no such region")?;
+    found.breaker.as_ref().with_context(|| format!("nothing is said of the breaker of {region}"))
+}
+
 /// The condition of this type.
-fn condition<'a>(status: &'a EventDispatcherStatus, type_: &str) -> Result<&'a Condition> {
+pub fn condition<'a>(status: &'a EventDispatcherStatus, type_: &str) -> Result<&'a Condition> {
     status.conditions.iter().find(|condition| condition.type_ == type_).with_context(|| format!("there is no {type_}"))
 }

@@ -20,7 +20,7 @@ mod stage;
 mod wait;
 pub mod writes;
 
-pub use fleet::{Fleet, FleetSpec, SinkSpec};
+pub use fleet::{Fleet, FleetSpec, SinkSpec, breaker, condition};
 pub use load::{Interval, Latency, Load, LoadResult, LoadSpec};
 pub use scene::{Scene, restarts};
 pub use sinks::{Receipts, Signatures, Sinks, Tally};

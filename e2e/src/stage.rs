@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use sha2::{Digest as _, Sha256};
@@ -77,6 +78,15 @@ impl Stage {
             .await
             .context("cannot install the chart")?;
         Ok(())
+    }
+
+    /// The region of the pod that leads: who loses that one loses the leader too, and waits for the other replica.
+    pub async fn leader_region(&self, cluster: &Cluster) -> Result<String> {
+        let leader = self.leader().await?;
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let spec = pods.get(&leader).await?.spec.context("the leader has no spec")?;
+        let node = cluster.nodes().iter().find(|node| Some(&node.name) == spec.node_name.as_ref());
+        Ok(node.context("the leader's node is not known")?.region.clone())
     }
 
     /// The pod that leads.

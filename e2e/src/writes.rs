@@ -11,6 +11,9 @@ use serde::Deserialize;
 /// The `ServiceAccount` that the chart makes.
 const OPERATOR: &str = "system:serviceaccount:signalbox-system:signalbox";
 
+/// Where a token says which pod it was given to.
+const POD: &str = "authentication.kubernetes.io/pod-name";
+
 /// The audit annotation with what the authorizer decided.
 const DECISION: &str = "authorization.k8s.io/decision";
 
@@ -23,6 +26,8 @@ pub struct Request {
     pub object: String,
     /// The kind of thing that was, as roles write it: `apps/statefulsets`, `/pods`, `signalbox.dev/eventdispatchers/status`.
     pub resource: String,
+    /// The operator's pod that asked; empty where the server does not say.
+    pub pod: String,
     /// The HTTP status of the answer.
     pub code: u16,
     /// Whether a role was missing for it. A namespace that is being deleted refuses with 403 too.
@@ -92,6 +97,9 @@ struct ResponseStatus {
 #[derive(Deserialize)]
 struct User {
     username: String,
+    /// What its token says besides.
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -116,7 +124,9 @@ impl From<Entry> for Request {
             let there = parts.iter().filter(|part| !part.is_empty()).map(|part| part.as_str());
             there.collect::<Vec<_>>().join("/")
         };
+        let pod = entry.user.extra.get(POD).and_then(|pods| pods.first()).cloned().unwrap_or_default();
         Self {
+            pod,
             object: joined(&[&namespace, &resource, &name, &subresource]),
             resource: format!("{api_group}/{}", joined(&[&resource, &subresource])),
             code: entry.response_status.unwrap_or_default().code,

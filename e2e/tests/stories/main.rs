@@ -15,6 +15,7 @@ mod manifests;
 mod network;
 mod operator;
 mod ownership;
+mod regions;
 mod rights;
 mod scaling;
 mod sinks;
@@ -51,6 +52,13 @@ fn main() -> ExitCode {
         Story::new("an_image_that_cannot_be_had_is_named_and_put_right", trouble::image),
         Story::new("a_storage_class_that_is_missing_is_named", trouble::storage_class),
         Story::new("a_shard_that_no_node_takes_is_named", trouble::unschedulable),
+        Story::new("a_region_whose_sink_fails_is_tripped_and_no_producer_notices", regions::failing::one_sink),
+        Story::new("a_sink_that_fails_everywhere_trips_no_region_and_is_named", regions::failing::sink_everywhere),
+        Story::new("where_every_region_fails_one_keeps_its_traffic", regions::failing::every_region),
+        Story::new("a_region_whose_shards_crash_is_tripped_and_comes_back", regions::failing::crash_loop),
+        Story::new("a_region_that_fails_again_while_it_comes_back_is_tripped_again", regions::failing::relapse),
+        Story::new("a_region_is_drained_and_held_by_order_and_comes_back_when_that_ends", regions::orders::story),
+        Story::new("a_drill_says_whether_the_fleet_survives_the_loss_of_a_region", regions::orders::drill),
         Story::new("objects_of_others_are_left_alone", ownership::story),
         Story::new("a_change_by_hand_is_put_right", ownership::drift),
     ];
@@ -66,6 +74,12 @@ fn main() -> ExitCode {
         ),
         Story::new("the_faults_that_stories_are_about_begin_and_end_as_they_should", faults::story),
         Story::new("a_region_that_is_cut_off_and_brought_back_loses_nothing", network::story),
+        Story::new("a_region_that_is_cut_off_is_sent_nothing_new_and_comes_back_step_by_step", regions::lost::cut_off),
+        Story::new("a_region_that_hears_or_is_heard_one_way_only_is_tripped", regions::lost::one_way),
+        Story::new("a_region_whose_network_loses_packets_keeps_its_traffic", regions::lost::lossy),
+        Story::new("a_region_that_loses_a_node_keeps_its_traffic", regions::lost::one_node),
+        Story::new("an_api_server_that_does_not_answer_trips_no_region", regions::away::api_server),
+        Story::new("a_leader_that_stood_still_writes_nothing_when_it_goes_on", regions::away::stopped_leader),
         Story::new("the_operator_may_do_what_it_does_and_no_more", rights::story),
         Story::new("the_chart_refuses_bad_values_and_renders_what_it_says", chart::renders),
         Story::new("a_fleet_goes_on_without_its_operator_and_survives_its_removal", chart::uninstall),

@@ -1,0 +1,129 @@
+//! A region whose network fails: whole, one way, in part, or one node of it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use kube::ResourceExt as _;
+use signalbox_cluster::{Fault, Injected};
+use signalbox_contract::EVENTS_PORT;
+use signalbox_e2e::{breaker, eventually};
+
+use super::{LIMIT, Two, note, quick, since};
+use crate::theatre::Act;
+
+pub(crate) async fn cut_off(act: Act) -> Result<()> {
+    let two = Two::start(act, 1, quick()).await?;
+    let load = two.load(60).await?;
+    let tap = two.cluster.tap(&two.scene.namespace, load.pod(), &two.fails, EVENTS_PORT).await?;
+    eventually("both regions get traffic", LIMIT, async || Ok((tap.connections()? > 0).then_some(()))).await?;
+
+    let fault = two.cluster.inject(Fault::CutOff { region: &two.fails }).await?;
+    // Until nothing was sent there for five seconds.
+    let (mut seen, mut last) = (tap.connections()?, fault.began());
+    let quiet = eventually("no new connections are sent to the region", LIMIT, async || {
+        let now = tap.connections()?;
+        if now > seen {
+            (seen, last) = (now, Instant::now());
+        }
+        Ok((last.elapsed() > Duration::from_secs(5)).then_some(()))
+    });
+    quiet.await?;
+    note(&format!(
+        "cut off within {:?}; the last connection was sent there {:.1} s after that",
+        fault.took(),
+        (last - fault.began()).as_secs_f64()
+    ));
+    ensure!(
+        last - fault.began() < Duration::from_secs(30),
+        "new traffic was sent there for {:?}",
+        last - fault.began()
+    );
+    let status = two.fleet.status_where("it is Tripped", LIMIT, |status| tripped(status, &two.fails)).await?;
+    ensure!(breaker(&status, &two.fails)?.cause.as_deref() == Some("Unreachable"), "{:?}", status.regions);
+    let lost = status.regions.iter().find(|region| region.name == two.fails);
+    ensure!(lost.is_some_and(|region| region.share_percent == 0 && region.backlog == "unknown"), "{lost:?}");
+
+    fault.mend().await?;
+    back(&two).await?;
+    // Requests that were under way when the region went are answered by nobody: they are sent again after 5 s.
+    two.all_arrive(&load, 1).await.map(drop)
+}
+
+pub(crate) async fn one_way(act: Act) -> Result<()> {
+    let two = Two::start(act, 1, quick()).await?;
+    let load = two.load(75).await?;
+    for fault in [Fault::Mute { region: &two.fails }, Fault::Deaf { region: &two.fails }] {
+        let injected = two.cluster.inject(fault).await?;
+        trips(&two, &injected, fault).await?;
+        injected.mend().await?;
+        back(&two).await?;
+    }
+    two.all_arrive(&load, 1).await.map(drop)
+}
+
+/// A network that loses every twentieth packet is slow, and nobody's reason to leave.
+pub(crate) async fn lossy(act: Act) -> Result<()> {
+    let two = Two::start(act, 1, quick()).await?;
+    let load = two.load(25).await?;
+    let fault = two.cluster.inject(Fault::Lossy { region: &two.fails, percent: 5 }).await?;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(20) {
+        let status = two.fleet.status_where("there is a status", LIMIT, |_| Ok(())).await?;
+        let phase = &breaker(&status, &two.fails)?.phase;
+        ensure!(phase == "Serving", "{phase} after {}: {:?}", since(begin), status.regions);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    fault.mend().await?;
+    two.all_arrive(&load, 1).await.map(drop)
+}
+
+/// One of two nodes: the region still has shards that answer, and stays.
+pub(crate) async fn one_node(act: Act) -> Result<()> {
+    let two = Two::start(act, 2, quick()).await?;
+    let shards = two.scene.pods(&format!("signalbox.dev/region={}", two.fails)).await?;
+    let nodes: Vec<_> =
+        shards.iter().filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?))).collect();
+    ensure!(nodes.len() == 2 && nodes[0].1 != nodes[1].1, "the shards share a node: {nodes:?}");
+    // The sink's node stays.
+    let sink = two.scene.pods(&format!("sink=fulfilment-{}", two.fails)).await?.remove(0);
+    let kept = sink.spec.and_then(|spec| spec.node_name).unwrap_or_default();
+    let node = &nodes.iter().find(|(_, node)| *node != kept).unwrap_or(&nodes[0]).1;
+    let load = two.load(30).await?;
+    let fault = two.cluster.inject(Fault::NodeGone { node }).await?;
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(15) {
+        let status = two.fleet.status_where("there is a status", LIMIT, |_| Ok(())).await?;
+        let phase = &breaker(&status, &two.fails)?.phase;
+        ensure!(phase == "Serving", "{phase} after {}: {:?}", since(begin), status.regions);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    fault.mend().await?;
+    // Kubernetes lists a shard on a lost node for most of a minute: producers try elsewhere meanwhile.
+    two.all_arrive(&load, 1_000).await?;
+    two.fleet.ready().await.map(drop)
+}
+
+/// The region is Tripped, for the one reason that the network can be.
+async fn trips(two: &Two, injected: &Injected, fault: Fault<'_>) -> Result<()> {
+    two.fleet.breaker(&two.fails, "Tripped", Duration::from_secs(30)).await?;
+    note(&format!("{fault:?}: Tripped after {}", since(injected.began())));
+    let status = two.fleet.status_where("it says why", LIMIT, |status| tripped(status, &two.fails)).await?;
+    let cause = breaker(&status, &two.fails)?.cause.clone();
+    ensure!(cause.as_deref() == Some("Unreachable"), "{fault:?}: {cause:?}");
+    Ok(())
+}
+
+/// It comes back step by step, and then serves.
+async fn back(two: &Two) -> Result<()> {
+    let begin = Instant::now();
+    two.fleet.breaker(&two.fails, "Probing", LIMIT).await?;
+    two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;
+    note(&format!("Serving {} after the network was back", since(begin)));
+    Ok(())
+}
+
+fn tripped(status: &signalbox::api::EventDispatcherStatus, region: &str) -> Result<()> {
+    let found = breaker(status, region)?;
+    ensure!(found.phase == "Tripped", "{}: {}", found.phase, found.message);
+    Ok(())
+}
