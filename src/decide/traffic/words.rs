@@ -69,9 +69,8 @@ fn waits_for(region: &Region<'_>, goal: u32, total: Known<u64>) -> String {
             let enough = (region.ready..=region.most).find(|shards| room_per_second(*shards, per_shard) >= asked);
             match enough.map(|shards| shards - region.ready) {
                 Some(0) => format!("room in {name}"),
-                Some(1) => format!("1 shard in {name}"),
-                Some(shards) => format!("{shards} shards in {name}"),
-                None => format!("room in {name}, which may have {} shards at most", region.most),
+                Some(shards) => format!("{} in {name}", plural(shards)),
+                None => format!("room in {name}, which may have {} at most", plural(region.most)),
             }
         }
         _ => format!("reports from {name}"),
@@ -82,6 +81,10 @@ fn waits_for(region: &Region<'_>, goal: u32, total: Known<u64>) -> String {
 fn is_full(region: &Region<'_>, share: u32, total: Known<u64>) -> bool {
     let (Known::Is(total), Some(per_shard)) = (total, region.per_shard) else { return false };
     part(total, share.into(), 1_000) > room_per_second(region.ready, per_shard)
+}
+
+fn plural(shards: u32) -> String {
+    if shards == 1 { "1 shard".to_owned() } else { format!("{shards} shards") }
 }
 
 fn percent(permille: u32) -> u32 {
