@@ -35,7 +35,7 @@ fn decided(regions: &[Region<'_>], history: &TrafficHistory) -> Traffic {
     desired_shares(&Situation {
         regions,
         when_all_unhealthy: WhenAllUnhealthy::HoldWeights,
-        drain: Duration::from_secs(60),
+        drain: Duration::from_mins(1),
         history,
         now: fixtures::now(),
     })
@@ -190,7 +190,7 @@ fn when_no_region_is_well_new_events_may_be_refused() {
     let situation = Situation {
         regions: &regions,
         when_all_unhealthy: WhenAllUnhealthy::Shed,
-        drain: Duration::from_secs(60),
+        drain: Duration::from_mins(1),
         history: &TrafficHistory::default(),
         now: fixtures::now(),
     };
@@ -255,7 +255,7 @@ fn what_arrives_is_less_only_when_it_is_so_for_a_while() {
         let situation = Situation {
             regions,
             when_all_unhealthy: WhenAllUnhealthy::HoldWeights,
-            drain: Duration::from_secs(60),
+            drain: Duration::from_mins(1),
             history,
             now,
         };

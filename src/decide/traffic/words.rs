@@ -26,20 +26,20 @@ pub(super) fn shift(situation: &Situation<'_>, goals: &Goals, shares: &[u32], to
         .filter(|at| regions[*at].phase != BreakerPhase::Serving && regions[*at].weight > 0)
         .collect();
     let sum = |left: &[u32]| -> u32 { away.iter().map(|at| goals.spec[*at].saturating_sub(left[*at])).sum() };
-    let (to_move, moved) = (percent(sum(&goals.goals)), percent(sum(shares)));
+    let (to_move, moved) = (percent(sum(&goals.by_phase)), percent(sum(shares)));
     let from = listed(away.iter().map(|at| regions[*at].name.to_owned()));
-    let done = shares == goals.goals;
+    let done = shares == goals.by_phase;
     let mut message = match () {
         () if done => format!("{to_move} % shifted away from {from}"),
         () if moved > to_move => format!("{moved} % shifted away from {from}, of which {to_move} % are to stay so"),
         () => format!("shifting {moved} of {to_move} % away from {from}"),
     };
-    let short: Vec<_> = (0..regions.len()).filter(|at| shares[*at] < goals.goals[*at]).collect();
+    let short: Vec<_> = (0..regions.len()).filter(|at| shares[*at] < goals.by_phase[*at]).collect();
     if !short.is_empty() {
-        let waits = short.iter().map(|at| waits_for(&regions[*at], goals.goals[*at], total));
+        let waits = short.iter().map(|at| waits_for(&regions[*at], goals.by_phase[*at], total));
         message = format!("{message}, waiting for {}", listed(waits));
     }
-    let serves = |at: &usize| regions[*at].phase == BreakerPhase::Serving && goals.goals[*at] > 0;
+    let serves = |at: &usize| regions[*at].phase == BreakerPhase::Serving && goals.by_phase[*at] > 0;
     let told = |at: &usize, is: &dyn Fn(&Region<'_>, u32) -> bool| {
         is(&regions[*at], shares[*at]).then(|| regions[*at].name.to_owned())
     };
