@@ -200,7 +200,7 @@ async fn slots_that_are_given_back_midway_are_delivered_where_they_are_and_no_fa
         let metrics = shard.daemon.get("/metrics").await.text();
         let held =
             metrics.lines().find_map(|line| line.strip_prefix("signalbox_dispatcher_region_held_back_seconds_total "));
-        assert!(held.unwrap().parse::<f64>().unwrap() > 0.5, "{metrics}");
+        assert!(held.unwrap().parse::<f64>().unwrap() > 0.0, "{metrics}");
     }
     assert!(sum(&fleet.a, "awayEvents").await > SOME);
     fleet.a.sink.behave(&json!({})).await;
