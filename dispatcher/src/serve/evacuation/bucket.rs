@@ -1,7 +1,7 @@
 //! How many events may go to another region now: a token bucket. Pure: the time is an argument.
 //!
-//! It holds a quarter of a second's worth, so that what goes in one batch is worth its sync, and never more than that at
-//! once after a pause.
+//! It holds a quarter of a second's worth, which is the most that goes at once after a pause, and lets nothing go while it is
+//! less than half full, so that what goes in one batch is worth its sync.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ impl Bucket {
         self.tokens = self.tokens.min(self.most());
     }
 
-    /// How many may go now.
+    /// How many may go now. None, if it is not worth a batch.
     #[allow(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -38,7 +38,11 @@ impl Bucket {
     )]
     pub(super) fn available(&mut self, now: Instant) -> usize {
         self.fill(now);
-        if self.rate.is_none() { usize::MAX } else { self.tokens.max(0.0) as usize }
+        match self.rate {
+            None => usize::MAX,
+            Some(_) if self.tokens < self.worth() => 0,
+            Some(_) => self.tokens as usize,
+        }
     }
 
     /// So many have gone.
@@ -49,15 +53,19 @@ impl Bucket {
         }
     }
 
-    /// When it is worth a batch again, after it was found empty: when it is half full.
+    /// When it is worth a batch again.
     pub(super) fn ready_at(&self) -> Instant {
         match self.rate {
             Some(rate) if rate > 0.0 => {
-                let missing = (self.most() / 2.0).max(1.0) - self.tokens;
+                let missing = self.worth() - self.tokens;
                 self.at + Duration::try_from_secs_f64(missing.max(0.0) / rate).unwrap_or(LONGEST).min(LONGEST)
             }
             _ => self.at,
         }
+    }
+
+    fn worth(&self) -> f64 {
+        (self.most() / 2.0).max(1.0)
     }
 
     fn most(&self) -> f64 {

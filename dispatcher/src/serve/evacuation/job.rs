@@ -66,8 +66,11 @@ impl Jobs {
     /// Gives all of them, each to the shard that owns it, and settles those that were taken.
     async fn give(&self, region: &str, task: &Task, events: Vec<(Handed, Entry)>) -> (usize, Ending) {
         let mut parts: BTreeMap<String, Vec<(Handed, Entry)>> = BTreeMap::new();
+        // All of one batch that have no key go together: so whoever has one of them knows that those before it are
+        // somewhere.
+        let any = events.iter().find(|event| event.0.key.is_none()).map_or(0, |event| event.1.position);
         for event in events {
-            let Some(owner) = task.places.of(event.0.key, event.1.position) else {
+            let Some(owner) = task.places.of(event.0.key, any) else {
                 let why = format!("the traffic table lists no shard of region {region}");
                 return (0, Ending::Unreached(BTreeSet::new(), why));
             };

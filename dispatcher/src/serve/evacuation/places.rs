@@ -31,7 +31,8 @@ impl Places {
         news
     }
 
-    /// Where an event goes: to the owner of its key, or to any owner without one. Nothing: the region has no shards.
+    /// Where an event goes: to the owner of its key, or without one to the one that `any` says. Nothing: the region has no
+    /// shards.
     pub(super) fn of(&self, key: Option<u64>, any: u64) -> Option<&str> {
         let shards = match &self.told {
             Some(table) => table.shards,

@@ -1,9 +1,10 @@
 //! What shards of other regions gave before: told from what is new by where it was in the giver's log.
 //!
-//! A giver gives the events of a slot in the order of its logs, the inherited one apart, and gives nothing of a slot after
-//! an event of it that was not taken. So of each log and slot the last position is enough. It is kept in memory: when
-//! this shard restarts while an answer of it is lost, or its slot is another's by then, an event is stored twice, and
-//! delivered twice.
+//! A giver gives the events of a slot, and those without a key, in the order of its logs, the inherited one apart; those of
+//! one batch together to one shard; and nothing after an event that was not taken. So who has one of them knows that
+//! those before it were taken, here or by another, and of each log and slot the last position is enough. It is kept in
+//! memory: when this shard restarts while an answer of it is lost, or its slot is another's by then, an event is stored
+//! twice, and delivered twice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
