@@ -13,6 +13,7 @@
 //! Nothing here knows how the operator works inside: it applies YAML, sends events, and looks.
 
 mod fleet;
+mod gateway;
 mod load;
 mod scene;
 mod sinks;
@@ -21,6 +22,7 @@ mod wait;
 pub mod writes;
 
 pub use fleet::{Fleet, FleetSpec, SinkSpec, breaker, condition};
+pub use gateway::{GATEWAY, Gateway, Weights};
 pub use load::{Interval, Latency, Load, LoadResult, LoadSpec};
 pub use scene::{Scene, restarts};
 pub use sinks::{Receipts, Signatures, Sinks, Tally};

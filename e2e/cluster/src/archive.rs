@@ -1,13 +1,35 @@
-//! Tells what is in an image archive, without unpacking it.
+//! Image archives: of one program, and what is in one, without unpacking it.
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
 use crate::tools::hex;
+
+/// The archive of an image with nothing in it but a program, beside the program: made unless it is there.
+pub(crate) fn of_program(name: &str, program: &Path) -> Result<PathBuf> {
+    let archive = program.with_extension("tar");
+    if archive.exists() {
+        return Ok(archive);
+    }
+    let binary = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
+    let bytes = signalbox_images::archive(&signalbox_images::Image {
+        name: name.to_owned(),
+        program: program.file_name().context("the program has no name")?.to_string_lossy().into_owned(),
+        binary: &binary,
+        ports: Vec::new(),
+        labels: std::collections::BTreeMap::new(),
+        created: 0,
+    })?;
+    // To another name first, of this process's own: an interrupted run leaves no half archive.
+    let unfinished = program.with_extension(format!("tar.{}", std::process::id()));
+    std::fs::write(&unfinished, bytes)?;
+    std::fs::rename(&unfinished, &archive)?;
+    Ok(archive)
+}
 
 /// What identifies the images in an archive: equal for archives that load as the same images.
 ///

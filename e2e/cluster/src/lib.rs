@@ -13,6 +13,7 @@
 //! | `tools` | the programs, built from `e2e/kubernetes` and kept in a cache |
 //! | `lock`, `place` | who uses a cluster's name, and where its files are |
 //! | `faults`, `step` | what is broken on purpose, and mended |
+//! | `gateway` | an implementation of the Gateway API |
 //! | `tap` | counts connections where they begin |
 //! | `nodes`, `evidence` | what is done the same way on all three |
 //!
@@ -34,6 +35,7 @@ mod error;
 mod evidence;
 mod existing;
 mod faults;
+mod gateway;
 mod kind;
 mod lock;
 mod namespaces;

@@ -56,6 +56,8 @@ impl Tool {
     pub(crate) const COREDNS: Tool = Tool::named("coredns", ".", 2);
     pub(crate) const HELM: Tool = Tool::named("helm", "helm.sh/helm/v4/cmd/helm", 2);
     pub(crate) const KIND: Tool = Tool::named("kind", "sigs.k8s.io/kind", 1);
+    /// An implementation of the Gateway API, for those who want one.
+    pub(crate) const TRAEFIK: Tool = Tool::named("traefik", "github.com/traefik/traefik/v3/cmd/traefik", 8);
     /// Holds a pod's namespaces.
     pub(crate) const PAUSE: Tool = Tool::named("pause", ".", 1);
     /// Makes the volumes of claims.
@@ -125,6 +127,20 @@ impl Tools {
     /// The only program of `tool`.
     pub(crate) fn program(&self, tool: &Tool) -> Result<PathBuf> {
         self.path(tool, tool.name)
+    }
+
+    /// The folder of a Go module that `tool` is made of, with its sources, in the version that is pinned.
+    pub(crate) async fn sources(&self, tool: &Tool, module: &str) -> Result<PathBuf> {
+        #[derive(serde::Deserialize)]
+        struct Downloaded {
+            #[serde(rename = "Dir")]
+            dir: PathBuf,
+        }
+        let go = command::find("go").context("there is no `go` on the PATH")?;
+        let mut download = command::command(go);
+        download.args(["mod", "download", "-json", module]).current_dir(modules().join(tool.module));
+        let downloaded: Downloaded = serde_json::from_str(&command::output(&mut download, None).await?)?;
+        Ok(downloaded.dir)
     }
 
     fn dir(&self, tool: &Tool) -> Result<PathBuf> {

@@ -35,6 +35,16 @@ struct Package {
 
 /// Compiles both programs for `target`, or for this machine. The compiler's progress goes to stderr.
 pub(crate) fn compile(target: Option<&str>) -> Result<Compiled> {
+    let (programs, root) = programs(target, &[("signalbox", "signalbox"), ("signalbox-dispatcher", "dispatcher")])?;
+    Ok(Compiled {
+        operator: programs.join("signalbox"),
+        dispatcher: programs.join("dispatcher"),
+        revision: revision(&root),
+    })
+}
+
+/// Compiles programs, each of a package, the same way. The folder that they are in, and that of the workspace.
+pub(crate) fn programs(target: Option<&str>, programs: &[(&str, &str)]) -> Result<(PathBuf, PathBuf)> {
     let target = match target {
         Some(target) => target.to_owned(),
         None => host()?,
@@ -42,11 +52,11 @@ pub(crate) fn compile(target: Option<&str>) -> Result<Compiled> {
     let workspace = workspace(&target)?;
     // A directory of its own: other flags in the same directory would make every other build start anew, and back.
     let directory = workspace.target_directory.join("images");
+    let packages = programs.iter().flat_map(|(package, program)| ["--package", package, "--bin", program]);
     let status = cargo()
         .current_dir(&workspace.root)
         .args(["build", "--release", "--locked", "--target", &target])
-        .args(["--package", "signalbox", "--bin", "signalbox"])
-        .args(["--package", "signalbox-dispatcher", "--bin", "dispatcher"])
+        .args(packages)
         .arg("--target-dir")
         .arg(&directory)
         // Of all places that flags can come from, this one wins; so what a machine has set does not change the image.
@@ -58,12 +68,7 @@ pub(crate) fn compile(target: Option<&str>) -> Result<Compiled> {
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "the programs do not compile: cargo ended with {status}");
-    let programs = directory.join(&target).join("release");
-    Ok(Compiled {
-        operator: programs.join("signalbox"),
-        dispatcher: programs.join("dispatcher"),
-        revision: revision(&workspace.root),
-    })
+    Ok((directory.join(&target).join("release"), workspace.root))
 }
 
 /// The compiler's flags, separated as `CARGO_ENCODED_RUSTFLAGS` wants them: static, and no path of this machine.

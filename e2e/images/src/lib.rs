@@ -94,6 +94,25 @@ pub fn build(dir: &Path, options: &Options) -> Result<Images> {
     Ok(Images { operator, dispatcher, operator_name, dispatcher_name, tag })
 }
 
+/// Compiles a program of this workspace the same way, and writes the archive of an image with nothing else in it, called
+/// `name`, into `dir`. For programs that are measured beside ours.
+///
+/// # Errors
+/// When it does not compile, is not static, or `dir` cannot be written.
+pub fn build_other(dir: &Path, package: &str, program: &str, name: &str) -> Result<PathBuf> {
+    let (programs, _) = compile::programs(None, &[(package, program)])?;
+    let path = programs.join(program);
+    let binary = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let (name, program) = (name.to_owned(), program.to_owned());
+    let labels = BTreeMap::new();
+    let bytes = archive(&Image { name, program, binary: &binary, ports: vec![8080], labels, created: 0 })
+        .with_context(|| format!("cannot make an image of {}", path.display()))?;
+    fs::create_dir_all(dir).with_context(|| format!("cannot make the folder {}", dir.display()))?;
+    let archive = dir.join(format!("{package}.tar"));
+    write_whole(&archive, &bytes).with_context(|| format!("cannot write {}", archive.display()))?;
+    Ok(archive)
+}
+
 /// Packs one program; answers with the image's name and the archive's path.
 fn pack(
     part: &Part,

@@ -9,6 +9,7 @@ mod dead_letters;
 mod draining;
 mod events;
 mod faults;
+mod gateway;
 mod idle;
 mod main_job;
 mod manifests;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Story::new("where_every_region_fails_one_keeps_its_traffic", regions::failing::every_region),
         Story::new("a_region_whose_shards_crash_is_tripped_and_comes_back", regions::failing::crash_loop),
         Story::new("a_region_that_fails_again_while_it_comes_back_is_tripped_again", regions::failing::relapse),
+        Story::new("the_weights_of_a_route_follow_a_trip_and_no_request_fails", gateway::story),
         Story::new("a_region_is_drained_and_held_by_order_and_comes_back_when_that_ends", regions::orders::story),
         Story::new("a_drill_says_whether_the_fleet_survives_the_loss_of_a_region", regions::orders::drill),
         Story::new("objects_of_others_are_left_alone", ownership::story),

@@ -21,31 +21,8 @@ pub(crate) const CTR: [&str; 4] = ["--address", CONTAINERD_SOCKET, "--namespace"
 pub(crate) fn own_archives(tools: &Tools) -> Result<Vec<PathBuf>> {
     [(Tool::PAUSE, PAUSE_IMAGE), (Tool::COREDNS, COREDNS_IMAGE)]
         .into_iter()
-        .map(|(tool, name)| {
-            let program = tools.program(&tool)?;
-            let archive = program.with_extension("tar");
-            if !archive.exists() {
-                // To another name first, of this process's own: an interrupted run leaves no half archive.
-                let unfinished = program.with_extension(format!("tar.{}", std::process::id()));
-                std::fs::write(&unfinished, image(name, &program)?)?;
-                std::fs::rename(&unfinished, &archive)?;
-            }
-            Ok(archive)
-        })
+        .map(|(tool, name)| archive::of_program(name, &tools.program(&tool)?))
         .collect()
-}
-
-/// The archive of an image with nothing in it but a program.
-fn image(name: &str, program: &Path) -> Result<Vec<u8>> {
-    let binary = std::fs::read(program).with_context(|| format!("cannot read {}", program.display()))?;
-    signalbox_images::archive(&signalbox_images::Image {
-        name: name.to_owned(),
-        program: program.file_name().context("the program has no name")?.to_string_lossy().into_owned(),
-        binary: &binary,
-        ports: Vec::new(),
-        labels: std::collections::BTreeMap::new(),
-        created: 0,
-    })
 }
 
 /// The containerd client, on a node.

@@ -40,8 +40,8 @@ pub(crate) async fn cut_off(act: Act) -> Result<()> {
     );
     let status = two.fleet.status_where("it is Tripped", LIMIT, |status| tripped(status, &two.fails)).await?;
     ensure!(breaker(&status, &two.fails)?.cause.as_deref() == Some("Unreachable"), "{:?}", status.regions);
-    let lost = status.regions.iter().find(|region| region.name == two.fails);
-    ensure!(lost.is_some_and(|region| region.share_percent == 0 && region.backlog == "unknown"), "{lost:?}");
+    let told = status.regions.iter().find(|region| region.name == two.fails);
+    ensure!(told.is_some_and(|region| region.share_percent == 0 && region.backlog == "unknown"), "{told:?}");
 
     fault.mend().await?;
     back(&two).await?;

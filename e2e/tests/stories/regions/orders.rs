@@ -1,7 +1,5 @@
 //! People's orders, each with its end: a region that is drained, one that is held, and a drill.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
 use signalbox_e2e::breaker;
