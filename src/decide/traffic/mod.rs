@@ -23,6 +23,8 @@ mod table;
 mod words;
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
