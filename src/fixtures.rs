@@ -52,6 +52,19 @@ regions:
     dispatcher
 }
 
+/// The same fleet as [`dispatcher`], behind a Gateway.
+pub(crate) fn behind_a_gateway() -> EventDispatcher {
+    let mut dispatcher = dispatcher();
+    let traffic = "
+mode: Gateway
+gateway:
+  parentRefs: [{name: public, namespace: gateways, sectionName: https}]
+  hostnames: [orders.example.com]
+";
+    dispatcher.spec.traffic = serde_yaml::from_str(traffic).unwrap();
+    dispatcher
+}
+
 pub(crate) fn shard_defaults() -> ShardDefaults {
     ShardDefaults {
         image: "signalbox.dev/dispatcher:test".to_owned(),

@@ -6,16 +6,20 @@
 //! | `signalbox_operator_reconciles_total{outcome}` | reconciles by outcome: `ok`, `overtaken` by another change of the fleet, or the room that failed |
 //! | `signalbox_operator_watch_failures_total{kind}` | watches that broke and were begun again |
 //! | `signalbox_operator_reports_refused_total{why}` | shards' reports that were not taken: `late`, `old`, `old_incarnation`, `absurd`, `malformed`, `foreign` |
-//! | `signalbox_operator_routing_pushes_total{outcome}` | routing tables given to shards: `taken`, `refused`, `unreachable` |
+//! | `signalbox_operator_routing_pushes_total{outcome}`, `signalbox_operator_traffic_pushes_total{outcome}` | routing and traffic tables given to shards: `taken`, `refused`, `unreachable`, or `unknown` to their image |
 //! | `signalbox_region_shards_ready`, `_desired`, `_share_percent`, `_backlog_events` `{namespace,fleet,region}` | one region |
 //! | `signalbox_region_shards_wanted`, `_arrival_per_second`, `_settled_per_second`, `_shard_capacity_per_second` `{namespace,fleet,region}` | what the autoscaler goes by, of a region whose size follows its load |
 //! | `signalbox_region_scaling_reason{namespace,fleet,region,reason}` | 1 for the reason of its size |
 //! | `signalbox_region_routing_epoch`, `_claiming_slots`, `_at_risk_slots`, `_shards_lost`, `_volumes_lost`, `_stranded_events` `{namespace,fleet,region}` | who owns the slots of event keys, and what shards hold that are lost or have no pod, of a region with a routing table |
+//! | `signalbox_region_weight`, `_goal_permille`, `_traffic_permille` `{namespace,fleet,region}` | what the spec gives a region, the share of new traffic that it is to have by weights and breakers, and the one that it has |
+//! | `signalbox_region_breaker_phase{namespace,fleet,region,phase}` | 1 for the phase of its breaker |
+//! | `signalbox_region_breaker_trips_total{namespace,fleet,region}` | how often it was tripped, since this operator leads |
 //! | `signalbox_region_reason{namespace,fleet,region,reason}` | 1 for the reason that the status gives |
 //!
 //! What is not known has no sample: a backlog that no shard reported is absent, not 0.
 
 mod routing;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
@@ -29,6 +33,7 @@ use prometheus_client::registry::Registry;
 
 use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot, RoutingPlan, ScalingDecision, ScalingNumbers};
 use routing::Routings;
+use traffic::{TrafficSample, Traffics};
 
 /// The operator's metrics. Clones share their values.
 #[derive(Clone)]
@@ -39,6 +44,7 @@ pub(crate) struct Metrics {
     watch_failures: Family<KindLabel, Counter>,
     reports_refused: Family<WhyLabel, Counter>,
     routing_pushes: Family<OutcomeLabel, Counter>,
+    traffic_pushes: Family<OutcomeLabel, Counter>,
     regions: Regions,
     fleets: Arc<Mutex<Fleets>>,
 }
@@ -59,6 +65,7 @@ struct Regions {
     capacity: Family<RegionLabels, Gauge<u64, AtomicU64>>,
     scaling_reason: Family<ReasonLabels, Gauge<u64, AtomicU64>>,
     routing: Routings,
+    traffic: Traffics,
 }
 
 /// One region of one fleet, as of its last reconcile.
@@ -73,6 +80,8 @@ struct Sample {
     scaling: Option<ScalingSample>,
     /// Of a region with a routing table.
     routing: Option<RoutingPlan>,
+    /// Of a region of the spec.
+    traffic: Option<TrafficSample>,
 }
 
 /// What the autoscaler goes by.
@@ -115,7 +124,8 @@ struct ReasonLabels {
 impl Metrics {
     pub(crate) fn new() -> Self {
         let (leader, reconciles, watch_failures) = (Gauge::default(), Family::default(), Family::default());
-        let (reports_refused, routing_pushes) = (Family::default(), Family::default());
+        let (reports_refused, routing_pushes, traffic_pushes) =
+            (Family::default(), Family::default(), Family::default());
         let regions = Regions::default();
         let mut registry = Registry::default();
         let operator = registry.sub_registry_with_prefix("signalbox_operator");
@@ -124,6 +134,7 @@ impl Metrics {
         operator.register("watch_failures", "Watches that broke and were begun again", watch_failures.clone());
         operator.register("reports_refused", "Reports of shards that were not taken", reports_refused.clone());
         operator.register("routing_pushes", "Routing tables given to shards", routing_pushes.clone());
+        operator.register("traffic_pushes", "Traffic tables given to shards", traffic_pushes.clone());
         let region = registry.sub_registry_with_prefix("signalbox_region");
         region.register("shards_ready", "Shards that accept events", regions.ready.clone());
         region.register("shards_desired", "Shards that the region is to have now", regions.desired.clone());
@@ -144,6 +155,7 @@ impl Metrics {
         );
         region.register("scaling_reason", "1 for the reason of the region's size", regions.scaling_reason.clone());
         regions.routing.register(region);
+        regions.traffic.register(region);
         Self {
             registry: Arc::new(registry),
             leader,
@@ -151,6 +163,7 @@ impl Metrics {
             watch_failures,
             reports_refused,
             routing_pushes,
+            traffic_pushes,
             regions,
             fleets: Arc::default(),
         }
@@ -176,6 +189,10 @@ impl Metrics {
         self.routing_pushes.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
+    pub(crate) fn traffic_pushed(&self, outcome: &'static str) {
+        self.traffic_pushes.get_or_create(&OutcomeLabel { outcome }).inc();
+    }
+
     pub(crate) fn fleet_decided(&self, intent: &FleetIntent, snapshot: &FleetSnapshot, plan: &FleetPlan) {
         let samples = plan.regions.iter().map(|region| {
             let shards = snapshot.regions.get(&region.name).into_iter().flat_map(|region| region.shards.values());
@@ -193,14 +210,18 @@ impl Metrics {
                 reason: region.reason.as_str(),
                 scaling: region.scaling.as_ref().and_then(ScalingSample::of),
                 routing: region.routing.clone(),
+                traffic: TrafficSample::of(region, plan),
             }
         });
-        let samples = samples.collect();
+        let samples: Vec<_> = samples.collect();
+        let tripped = samples.iter().filter(|sample| sample.traffic.as_ref().is_some_and(|traffic| traffic.tripped));
+        tripped.for_each(|sample| self.regions.traffic.tripped(&sample.labels));
         self.fleets().insert((intent.namespace.clone(), intent.name.clone()), samples);
     }
 
     pub(crate) fn fleet_gone(&self, namespace: &str, fleet: &str) {
-        self.fleets().remove(&(namespace.to_owned(), fleet.to_owned()));
+        let gone = self.fleets().remove(&(namespace.to_owned(), fleet.to_owned()));
+        gone.iter().flatten().for_each(|sample| self.regions.traffic.forget(&sample.labels));
     }
 
     /// Whether there is any fleet to look after.
@@ -215,6 +236,7 @@ impl Metrics {
         let Regions { ready, desired, share, backlog, reason, .. } = &self.regions;
         self.regions.forget_scaling();
         self.regions.routing.clear();
+        self.regions.traffic.clear();
         ready.clear();
         desired.clear();
         share.clear();
@@ -232,6 +254,9 @@ impl Metrics {
             self.regions.show_scaling(sample);
             if let Some(plan) = &sample.routing {
                 self.regions.routing.show(&sample.labels, plan);
+            }
+            if let Some(traffic) = &sample.traffic {
+                self.regions.traffic.show(&sample.labels, traffic);
             }
         }
         let mut text = String::new();

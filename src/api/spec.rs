@@ -41,7 +41,9 @@ use super::{Autoscaling, Breaker, EventDispatcherStatus, Queue, Sink, Traffic};
     validation = Rule::new("self.spec.autoscaling.mode != 'Fixed' || self.spec.regions.all(region, !has(region.shards.max) || region.shards.max == region.shards.min)")
         .message("autoscaling: with mode Fixed every region runs shards.min shards; leave shards.max out, or use mode Internal"),
     validation = Rule::new("self.spec.autoscaling.mode != 'External' || self.spec.regions.all(region, !has(region.shards.max))")
-        .message("autoscaling: with mode External leave shards.max out, and write it as maxReplicas in the HorizontalPodAutoscaler, or as maxReplicaCount in the ScaledObject")
+        .message("autoscaling: with mode External leave shards.max out, and write it as maxReplicas in the HorizontalPodAutoscaler, or as maxReplicaCount in the ScaledObject"),
+    validation = Rule::new("self.spec.traffic.mode != 'Gateway' || self.spec.regions.size() <= 16")
+        .message("traffic: with mode Gateway have at most 16 regions, because an HTTPRoute leads to no more; join regions, or use mode EndpointSlice")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct EventDispatcherSpec {

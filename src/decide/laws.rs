@@ -1,5 +1,7 @@
 //! The promises that hold for every fleet, whatever was seen of it.
 
+mod traffic;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -15,13 +15,19 @@ pub(super) struct Listing {
 
 /// Lists shards so that shares are kept. `shares` is by region, while traffic is not as the weights of the spec say.
 ///
+/// Shares of a shift go by the shards that serve: what is to come up yet is not to bring anything. Else it goes by those that
+/// the spec asks for, and one that restarts changes no other region's listing.
+///
 /// If that would list no shard, because those of the regions with a share are all away, every region with a weight is
 /// listed by that: what comes is better off on a disk than refused.
 pub(super) fn list(regions: &[Region<'_>], shares: Option<&BTreeMap<&str, u32>>) -> Listing {
     let places = |shares: Option<&BTreeMap<&str, u32>>| {
         let claims = regions.iter().map(|region| {
-            let weight = shares.map_or(region.weight(), |shares| shares.get(region.name).copied().unwrap_or(0));
-            traffic::Claim { weight, shards: region.target() }
+            let (weight, shards) = (region.weight(), region.target());
+            shares.map_or(traffic::Claim { weight, shards }, |shares| traffic::Claim {
+                weight: shares.get(region.name).copied().unwrap_or(0),
+                shards: fits(region.seen, shards),
+            })
         });
         traffic::desired_places(&claims.collect::<Vec<_>>())
     };

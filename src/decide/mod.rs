@@ -16,10 +16,12 @@
 mod autoscale;
 mod bottleneck;
 mod breaker;
+mod drill;
 mod explain;
 mod listing;
 mod routing;
 mod shards;
+mod stand;
 mod traffic;
 
 #[cfg(test)]
@@ -27,17 +29,16 @@ mod laws;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use signalbox_contract::BreakerPhase;
 
 use crate::fleet::{
-    BreakerMemory, BreakerPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, HeldPhase, RegionIntent,
-    RegionMemory, RegionPlan, RegionSnapshot, RegionTrafficPlan, RoutingPlan, ScalingDecision, ScalingMode, Standing,
+    BreakerPlan, FleetIntent, FleetMemory, FleetPlan, FleetSnapshot, RegionIntent, RegionMemory, RegionPlan,
+    RegionSnapshot, RegionTrafficPlan, RoutingPlan, ScalingDecision, ScalingMode, Standing,
 };
 use shards::ShardsDecision;
+use stand::{listed, stand};
 
 /// While shards drain, their reports decide when they may go, and those come every few seconds.
 const RECHECK_WHILE_DRAINING: Duration = Duration::from_secs(2);
@@ -82,20 +83,20 @@ pub(crate) fn decide(
     let mut breakers = breaker::desired_phases(intent, snapshot, memory, now);
     let (unseen, forgotten) = (RegionSnapshot::default(), RegionMemory::default());
     let stand = stand(intent, snapshot, memory, &breakers.plans, now);
-    let shared = traffic::desired_shares(&traffic::Situation {
+    let led = traffic::desired_shares(&traffic::Situation {
         regions: &stand,
         when_all_unhealthy: intent.breaker.when_all_unhealthy,
         drain: intent.scaling.target_drain,
         history: &snapshot.history.traffic,
         now,
     });
-    let staying = intent.regions.iter().zip(&stand).zip(&shared.regions).map(|((region, stands), share)| {
+    let staying = intent.regions.iter().zip(&stand).zip(&led.regions).map(|((region, stands), share)| {
         let seen = snapshot.regions.get(&region.name).unwrap_or(&unseen);
         let memory = memory.regions.get(&region.name).unwrap_or(&forgotten);
         let outlook = autoscale::Outlook {
             limit: monitored.limit(&region.name),
             phase: stands.phase,
-            episode: shared.episode,
+            episode: led.episode,
             expected: share.expected_arrival,
         };
         let scaling = autoscale::desired_size(intent, region, seen, memory, &outlook, now);
@@ -142,11 +143,11 @@ pub(crate) fn decide(
         .collect();
 
     let names = || stand.iter().map(|region| region.name);
-    let shares = shared.episode.then(|| names().zip(shared.regions.iter().map(|plan| plan.share_permille)).collect());
+    let shares = led.episode.then(|| names().zip(led.regions.iter().map(|plan| plan.share_permille)).collect());
     let listing = listing::list(&regions, shares.as_ref());
-    let listed = listed(intent, &regions, &listing, &shared);
-    let delivered = traffic::delivered(&stand, &shared, &listed);
-    let mut told = traffic::desired_table(intent, snapshot, &memory.traffic, &stand, shared, &listed, now);
+    let listed = listed(intent, &regions, &listing, &led);
+    let delivered = traffic::delivered(&stand, &led, &listed);
+    let mut told = traffic::desired_table(intent, snapshot, &memory.traffic, &stand, led, &listed, now);
     history.traffic = told.history;
     soon = [soon, told.recheck_after].into_iter().flatten().min();
 
@@ -160,74 +161,25 @@ pub(crate) fn decide(
         let share = (delivered.get(at).copied().unwrap_or(0) + 5) / 10;
         plans.push(plan_region(intent, region, listing.places[at], share, breaker, now));
     }
+    let (drill, measured) = drill::desired_drill(&drill::Situation {
+        intent,
+        snapshot,
+        remembered: memory.drill.as_ref(),
+        regions: &plans,
+        traffic: &told.plan,
+        now,
+    });
+    history.drill = measured;
     let recheck_after = recheck_after(&plans, snapshot);
     FleetPlan {
         regions: plans,
         bottlenecks: monitored.bottlenecks,
         had_route: memory.route,
-        drill: memory.drill.clone(),
+        drill,
         traffic: told.plan,
         history,
         recheck_after: soon.map_or(recheck_after, |soon| soon.min(recheck_after)),
     }
-}
-
-/// How the regions of the spec stand, as far as traffic goes by it.
-fn stand<'a>(
-    intent: &'a FleetIntent,
-    snapshot: &FleetSnapshot,
-    memory: &FleetMemory,
-    breakers: &BTreeMap<String, BreakerPlan>,
-    now: Timestamp,
-) -> Vec<traffic::Region<'a>> {
-    let unseen = RegionSnapshot::default();
-    let stands = intent.regions.iter().map(|region| {
-        let seen = snapshot.regions.get(&region.name).unwrap_or(&unseen);
-        let breaker = breakers.get(&region.name);
-        let remembered = memory.regions.get(&region.name);
-        let reports = seen.shards.values().filter_map(|shard| shard.report.value());
-        traffic::Region {
-            name: &region.name,
-            weight: region.weight,
-            phase: breaker.map_or(BreakerPhase::Serving, |breaker| breaker.memory.phase),
-            percent: breaker.map_or(100, |breaker| percent(intent, &region.name, &breaker.memory, now)),
-            reachable: breaker.is_none_or(|breaker| breaker.reachable),
-            ready: seen.serving_below(remembered.and_then(|memory| memory.wanted).unwrap_or(u32::MAX)),
-            most: region.shards.max,
-            per_shard: remembered.and_then(|memory| Some(memory.capacity?.per_second)),
-            arriving: autoscale::arriving(seen, now),
-            backlog: reports.map(|report| report.shard.backlog_events).fold(0, u64::saturating_add),
-            before: memory.traffic.shares.get(&region.name).copied(),
-        }
-    });
-    stands.collect()
-}
-
-/// How much of its weight a region that is Probing gets.
-fn percent(intent: &FleetIntent, region: &str, breaker: &BreakerMemory, now: Timestamp) -> u32 {
-    match intent.manual.hold(region, now).map(|hold| hold.phase) {
-        Some(HeldPhase::Probing(percent)) => percent,
-        Some(HeldPhase::Serving | HeldPhase::Tripped) | None => {
-            let step = usize::try_from(breaker.step).unwrap_or(usize::MAX);
-            intent.breaker.ramp.get(step).or(intent.breaker.ramp.last()).copied().unwrap_or(100)
-        }
-    }
-}
-
-/// How the regions of the spec are listed.
-fn listed(
-    intent: &FleetIntent,
-    regions: &[Region<'_>],
-    listing: &listing::Listing,
-    shared: &traffic::Traffic,
-) -> Vec<traffic::Listed> {
-    let of = |(at, plan): (usize, &RegionTrafficPlan)| traffic::Listed {
-        owners: regions[at].routing.as_ref().map(|plan| plan.routing.shards),
-        // A Gateway leads by shares, whatever is listed.
-        permille: if intent.traffic.gateway.is_some() { plan.share_permille } else { listing.permilles[at] },
-        places: listing.places[at],
-    };
-    shared.regions.iter().enumerate().map(of).collect()
 }
 
 fn recheck_after(plans: &[RegionPlan], snapshot: &FleetSnapshot) -> Duration {

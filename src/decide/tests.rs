@@ -1,5 +1,7 @@
 //! Tables: one situation, one decision.
 
+mod traffic;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

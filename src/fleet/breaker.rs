@@ -270,6 +270,7 @@ impl Attempts {
     }
 
     /// Both together.
+    #[must_use]
     pub fn and(self, other: Self) -> Self {
         let Self { delivered, failed } = other;
         Self { delivered: self.delivered.saturating_add(delivered), failed: self.failed.saturating_add(failed) }

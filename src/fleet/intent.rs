@@ -178,7 +178,7 @@ impl FleetIntent {
             tls_secret: spec.tls.as_ref().map(|tls| tls.secret_name.clone()),
             scaling: parse_scaling(&spec.autoscaling)?,
             breaker: breaker::parse(&spec.breaker)?,
-            traffic: breaker::parse_traffic(&spec.traffic)?,
+            traffic: breaker::parse_traffic(&spec.traffic, regions.len())?,
             manual: manual::parse(metadata.annotations.as_ref().unwrap_or(&BTreeMap::new()), &regions),
             regions,
             image: spec.image.clone().unwrap_or_else(|| defaults.image.clone()),

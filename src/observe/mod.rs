@@ -41,7 +41,7 @@ pub(crate) fn observe(sources: &Sources, intent: &FleetIntent) -> (FleetSnapshot
     for pod in sources.caches.pods(&intent.namespace, &intent.name) {
         let Some((region, ordinal)) = region_of(pod.as_ref()).zip(names::ordinal(&pod.name_any())) else { continue };
         let shard = regions.entry(region).or_default().shards.entry(ordinal).or_default();
-        shard.report = sources.reports.of(&pod);
+        (shard.report, shard.data_port) = sources.reports.of(&pod);
         shard.pod = Some(pods::pod(&pod));
     }
     for claim in sources.caches.claims(&intent.namespace, &intent.name) {

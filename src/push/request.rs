@@ -3,12 +3,11 @@
 use std::net::IpAddr;
 
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::Request;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
-use signalbox_contract::ROUTING_PATH;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -23,20 +22,29 @@ const MAX_BYTES: usize = 4 << 10;
 pub(super) enum NotTaken {
     /// It said so, and why.
     Refused(String),
+    /// It is of an image that knows no such tables.
+    Unknown,
     /// It did not answer.
     Unreachable(String),
 }
 
-/// Gives a shard a table. Without an identity, in the clear: for tests.
-pub(super) async fn put(ip: &str, port: u16, identity: Option<&Identity>, table: Vec<u8>) -> Result<(), NotTaken> {
+/// Gives a shard a table, at a path. Without an identity, in the clear: for tests.
+pub(super) async fn put(
+    ip: &str,
+    port: u16,
+    identity: Option<&Identity>,
+    path: &'static str,
+    table: Vec<u8>,
+) -> Result<(), NotTaken> {
     let unreachable = |why: String| NotTaken::Unreachable(why);
     let ip: IpAddr = ip.parse().map_err(|_| unreachable(format!("{ip} is no address")))?;
     let stream = TcpStream::connect((ip, port)).await.map_err(|e| unreachable(format!("port {port}: {e}")))?;
     match identity {
-        None => ask(stream, port, table).await,
+        None => ask(stream, port, path, table).await,
         Some(identity) => {
             let secured = identity.secure(stream).await;
-            ask(secured.map_err(|e| unreachable(format!("port {port} is not to be trusted: {e}")))?, port, table).await
+            ask(secured.map_err(|e| unreachable(format!("port {port} is not to be trusted: {e}")))?, port, path, table)
+                .await
         }
     }
 }
@@ -44,6 +52,7 @@ pub(super) async fn put(ip: &str, port: u16, identity: Option<&Identity>, table:
 async fn ask(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     port: u16,
+    path: &'static str,
     table: Vec<u8>,
 ) -> Result<(), NotTaken> {
     let broken = |e: &dyn std::fmt::Display| NotTaken::Unreachable(format!("port {port}: {e}"));
@@ -54,7 +63,7 @@ async fn ask(
         // How it ended shows in the answer.
         let _ = connection.await;
     });
-    let request = Request::put(ROUTING_PATH)
+    let request = Request::put(path)
         .header(HOST, format!("shard:{port}"))
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(table)))
@@ -63,6 +72,9 @@ async fn ask(
     let status = answer.status();
     if status.is_success() {
         return Ok(());
+    }
+    if status == StatusCode::NOT_FOUND {
+        return Err(NotTaken::Unknown);
     }
     let said = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
     let said = said.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_owned()).unwrap_or_default();

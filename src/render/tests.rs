@@ -245,3 +245,43 @@ fn where_somebody_else_decides_replicas_are_written_once() {
     let written = serde_json::to_value(&rendered().stateful_sets[0]).unwrap();
     assert!(written["spec"].get("replicas").is_none(), "{written}");
 }
+
+fn route(plan: impl FnOnce(&mut FleetPlan)) -> Route {
+    let intent = FleetIntent::parse(&fixtures::behind_a_gateway(), &fixtures::shard_defaults()).unwrap();
+    let mut decided = decide(&intent, &fixtures::settled(), &FleetMemory::default(), fixtures::now());
+    plan(&mut decided);
+    render(&intent, &decided, &fixtures::keyring()).route
+}
+
+fn share(plan: &mut FleetPlan, region: &str, share_permille: u32) {
+    let share = crate::fleet::RegionTrafficPlan { share_permille, ..Default::default() };
+    plan.traffic.regions.insert(region.to_owned(), share);
+}
+
+#[test]
+fn a_route_leads_to_each_region_by_its_share() {
+    let shifted = route(|plan| {
+        share(plan, "eu-west", 0);
+        share(plan, "us-east", 1000);
+    });
+    let Route::Wanted(shifted) = shifted else { panic!("{shifted:?}") };
+    insta::assert_snapshot!("http_route", yaml(&[shifted]));
+}
+
+#[test]
+fn a_route_never_leads_nowhere() {
+    let Route::Wanted(nobody) = route(|plan| plan.traffic.regions.clear()) else { panic!("no route") };
+    let weights: Vec<_> = nobody.spec.rules[0].backend_refs.iter().map(|backend| backend.weight).collect();
+    assert_eq!(weights, [50, 50]);
+}
+
+#[test]
+fn a_route_goes_when_the_mode_is_another_and_a_fleet_that_never_had_one_asks_for_none() {
+    let (intent, snapshot) = (fixtures::intent(), fixtures::settled());
+    let of = |memory: &FleetMemory| {
+        render(&intent, &decide(&intent, &snapshot, memory, fixtures::now()), &fixtures::keyring()).route
+    };
+    assert!(matches!(of(&FleetMemory::default()), Route::None));
+    let had = FleetMemory { route: true, ..FleetMemory::default() };
+    assert!(matches!(of(&had), Route::Unwanted(name) if name == "orders"));
+}

@@ -11,7 +11,8 @@ use super::events::event;
 use super::status::whole;
 use crate::api::{BreakerStatus, RegionStatus};
 use crate::fleet::{
-    BreakerMemory, BreakerPlan, BreakerReason, FleetIntent, FleetPlan, HeldPhase, RegionPlan, TripCause, phase_word,
+    BreakerMemory, BreakerPlan, BreakerReason, FleetIntent, FleetPlan, HeldPhase, RegionPlan, RegionReason, TripCause,
+    phase_word, whole_second,
 };
 
 pub(super) const REGIONS_HEALTHY: &str = "RegionsHealthy";
@@ -37,8 +38,9 @@ pub(super) fn state(intent: &FleetIntent, region: &RegionPlan, several: bool, no
     let probing = memory.phase == BreakerPhase::Probing;
     Some(BreakerStatus {
         phase: phase_word(memory.phase).to_owned(),
-        since: Time(memory.since),
-        until: memory.until.map(Time),
+        // A fraction of a second would make the status differ from itself.
+        since: Time(whole_second(memory.since)),
+        until: memory.until.map(|until| Time(whole_second(until))),
         percent: probing.then(|| whole(percent(intent, &region.name, memory, now))),
         step: whole(memory.step),
         trips: whole(memory.trips),
@@ -111,11 +113,20 @@ pub(super) fn draft(plan: &FleetPlan) -> Option<Draft> {
     Some(Draft { type_: REGIONS_HEALTHY, status, reason: reason.to_owned(), message })
 }
 
-/// A phase that is another, or another step of the ramp.
+/// Whether a region's reason is another because of its breaker, and for nothing else.
+pub(super) fn says_all(before: Option<&RegionStatus>, region: &RegionStatus) -> bool {
+    let out = |region: &RegionStatus| {
+        [RegionReason::Tripped, RegionReason::Probing].iter().any(|reason| reason.as_str() == region.reason)
+    };
+    let serves = region.reason == RegionReason::Serving.as_str();
+    out(region) || (serves && before.is_some_and(out))
+}
+
+/// A phase that is another, or another step of the ramp, or another cause.
 pub(super) fn of_region(before: Option<&RegionStatus>, region: &RegionStatus) -> Option<Event> {
     let now = region.breaker.as_ref()?;
     let then = before.and_then(|before| before.breaker.as_ref());
-    let place = |breaker: &BreakerStatus| (breaker.phase.clone(), breaker.percent);
+    let place = |breaker: &BreakerStatus| (breaker.phase.clone(), breaker.percent, breaker.cause.clone());
     let serving = now.phase == phase_word(BreakerPhase::Serving);
     if then.map_or(serving, |then| place(then) == place(now)) {
         return None;
@@ -123,15 +134,15 @@ pub(super) fn of_region(before: Option<&RegionStatus>, region: &RegionStatus) ->
     let cause = now.cause.as_deref().and_then(TripCause::of);
     let tripped = now.phase == phase_word(BreakerPhase::Tripped);
     let bad = tripped && !cause.is_some_and(TripCause::is_manual);
-    let why = if now.message.is_empty() { String::new() } else { format!(": {}", now.message) };
-    let (reason, place) = match now.percent {
-        Some(percent) => ("RegionProbing", format!("Probing with {percent} % of its weight")),
-        None if tripped => ("RegionTripped", format!("Tripped ({})", now.cause.as_deref().unwrap_or(&now.reason))),
-        None => ("RegionServing", "Serving again".to_owned()),
+    let why = if now.message.is_empty() { "serves again" } else { &now.message };
+    let (phase, note) = match (&now.cause, now.percent) {
+        (_, Some(_)) => (BreakerPhase::Probing, format!("region {}: {why}", region.name)),
+        (Some(cause), None) if tripped => (BreakerPhase::Tripped, format!("region {}: {cause}: {why}", region.name)),
+        _ => (BreakerPhase::Serving, format!("region {}: {why}", region.name)),
     };
     // Events are told apart by their action, not by their text.
     let number = now.percent.unwrap_or(now.trips);
     let action = format!("{}-{}-{number}", now.phase, region.name);
     let type_ = if bad { EventType::Warning } else { EventType::Normal };
-    Some(event(type_, reason, format!("region {}: {place}{why}", region.name), &action))
+    Some(event(type_, word(phase), note, &action))
 }

@@ -118,9 +118,9 @@ fn ready(plan: &FleetPlan, applied: &Applied) -> Draft {
     let unsettled = || staying().filter(|region| !region.settled);
     if let Some((region, breaker)) = breaker::worst(plan) {
         let status = if unsettled().next().is_some() { "False" } else { "True" };
-        // What is wrong elsewhere comes after it; of the region itself, what there is to look at.
-        let also = unsettled().next().map(|region| format!("; region {}: {}", region.name, region.message));
-        let message = format!("region {}: {}{}", region.name, breaker.message, also.unwrap_or_default());
+        let elsewhere = unsettled().find(|other| other.name != region.name);
+        let elsewhere = elsewhere.map(|other| format!("; region {}: {}", other.name, other.message));
+        let message = format!("region {}: {}{}", region.name, region.message, elsewhere.unwrap_or_default());
         return Draft { type_: READY, status, reason: breaker::word(breaker.memory.phase).to_owned(), message };
     }
     if let Some(region) = unsettled().next() {

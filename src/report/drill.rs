@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::Draft;
 use super::status::whole;
 use crate::api::DrillStatus;
-use crate::fleet::{DrillMemory, DrillOutcome, FleetPlan};
+use crate::fleet::{DrillMemory, DrillOutcome, FleetPlan, whole_second};
 
 pub(super) const SURVIVES_REGION_LOSS: &str = "SurvivesRegionLoss";
 
@@ -14,7 +14,7 @@ pub(super) fn status(drill: &DrillMemory) -> DrillStatus {
     let large = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     DrillStatus {
         region: drill.region.clone(),
-        started_at: Time(drill.started_at),
+        started_at: Time(whole_second(drill.started_at)),
         ended_at: drill.ended_at.map(Time),
         refused: large(drill.refused),
         worst_utilisation: drill.worst_utilisation.map(whole),

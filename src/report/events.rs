@@ -39,11 +39,13 @@ pub(super) fn events(
     let mut events = Vec::new();
     for region in &new.regions {
         let before = old.regions.iter().find(|before| before.name == region.name);
-        if before.map(|before| &before.reason) != Some(&region.reason) {
+        let step = breaker::of_region(before, region);
+        let is_new = before.map(|before| &before.reason) != Some(&region.reason);
+        if is_new && !(step.is_some() && breaker::says_all(before, region)) {
             events.push(of_region(dispatcher, region));
         }
         events.extend(routing::of_region(before, region));
-        events.extend(breaker::of_region(before, region));
+        events.extend(step);
     }
     for gone in old.regions.iter().filter(|old| new.regions.iter().all(|new| new.name != old.name)) {
         events.push(event(

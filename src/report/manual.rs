@@ -7,7 +7,7 @@ use kube::runtime::events::{Event, EventType};
 
 use super::events::event;
 use crate::api::{EventDispatcherStatus, ManualStatus, RegionHoldStatus};
-use crate::fleet::{FleetIntent, HeldPhase};
+use crate::fleet::{FleetIntent, HeldPhase, whole_second};
 
 /// Problems that are told.
 const PROBLEMS: usize = 8;
@@ -23,11 +23,11 @@ pub(super) fn status(intent: &FleetIntent, now: Timestamp) -> Option<ManualStatu
             HeldPhase::Tripped => "Tripped".to_owned(),
             HeldPhase::Probing(percent) => format!("Probing {percent}"),
         },
-        until: Time(hold.until),
+        until: Time(whole_second(hold.until)),
     });
     let status = ManualStatus {
         holds: holds.collect(),
-        scaling_paused_until: intent.manual.pause(now).map(Time),
+        scaling_paused_until: intent.manual.pause(now).map(|until| Time(whole_second(until))),
         problems: intent.manual.problems(now).into_iter().take(PROBLEMS).collect(),
     };
     (status != ManualStatus::default()).then_some(status)

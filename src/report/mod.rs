@@ -58,7 +58,10 @@ pub(crate) enum ReportError {
     #[error("writing the status: the fleet was changed meanwhile")]
     Outdated,
     /// It dropped a part of it.
-    #[error("writing the status: the API server does not keep status.regions[].routing; apply the CRD of this release")]
+    #[error(
+        "writing the status: the API server does not keep all of status.regions and status.traffic; apply the CRD of this \
+         release"
+    )]
     NotKept,
     /// It did not answer.
     #[error("writing the status: no answer from the API server within {TIMEOUT:?}")]

@@ -33,11 +33,16 @@ pub(super) fn state(plan: &RoutingPlan) -> RoutingStatus {
     }
 }
 
-/// Whether the API server has the tables that it was given: under a CRD from before them it drops them, and what is not
-/// remembered must not be given out.
+/// Whether the API server has the tables, breakers and traffic that it was given: under a CRD from before them it drops them,
+/// and what is not remembered must not be given out.
 pub(super) fn is_kept(sent: &EventDispatcherStatus, kept: Option<&EventDispatcherStatus>) -> bool {
-    let kept = |name: &str| kept?.regions.iter().find(|region| region.name == name)?.routing.as_ref();
-    sent.regions.iter().all(|region| region.routing.as_ref() == kept(&region.name))
+    let region_kept = |name: &str| kept?.regions.iter().find(|region| region.name == name);
+    let regions = sent.regions.iter().all(|region| {
+        let kept = region_kept(&region.name);
+        region.routing.as_ref() == kept.and_then(|kept| kept.routing.as_ref())
+            && region.breaker.as_ref() == kept.and_then(|kept| kept.breaker.as_ref())
+    });
+    regions && sent.traffic.as_ref() == kept.and_then(|kept| kept.traffic.as_ref())
 }
 
 /// The condition of a fleet of which some region has a table.

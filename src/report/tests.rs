@@ -1,5 +1,6 @@
 //! What people are told in each situation.
 
+mod regions;
 mod routing;
 
 use std::collections::BTreeSet;

@@ -1,5 +1,7 @@
 //! What is told of traffic across regions: shares, which the next decision remembers, and one condition. Pure.
 
+use std::collections::BTreeMap;
+
 use signalbox_contract::BreakerPhase;
 
 use super::breaker::several;
@@ -27,7 +29,7 @@ pub(super) fn status(
     let status = TrafficStatus {
         version: version.max(old.map_or(0, |old| old.version)),
         digest: if traffic.digest == 0 { String::new() } else { format!("{:x}", traffic.digest) },
-        shares: if several(plan) { shares.collect() } else { Default::default() },
+        shares: if several(plan) { shares.collect() } else { BTreeMap::new() },
         http_route: (intent.traffic.gateway.is_some() || applied.route_left).then(|| intent.name.clone()),
         message: traffic.shift.as_ref().map(|shift| shift.message.clone()).unwrap_or_default(),
     };

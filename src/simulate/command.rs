@@ -125,6 +125,7 @@ impl Simulate {
             report_delay: self.report_delay,
             report_loss: self.report_loss / 100.0,
             silence: None,
+            faults: Vec::new(),
         })
     }
 

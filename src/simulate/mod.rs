@@ -7,6 +7,7 @@
 //! **Architecture Invariant:** pure, and the same seed gives the same timeline. Files are read by `command` alone.
 
 mod command;
+mod faults;
 mod load;
 mod page;
 mod plot;
@@ -22,6 +23,7 @@ mod world;
 mod tests;
 
 pub use command::{Output, Simulate};
+pub use faults::{Fault, FaultKind, drawn};
 pub use load::{Load, Shape, shaped};
 pub use run::{Change, Sample, Timeline, simulate};
 pub use summary::{RegionSummary, Summary, summary};

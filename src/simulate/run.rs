@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::faults::Faults;
 use super::load::Load;
 use super::world::{Fleet, World, time, whole_seconds};
 use crate::decide::decide;
@@ -77,9 +78,22 @@ pub struct Change {
 
 /// Runs the model against `decide` for as long as the load lasts, with a sample every `every` seconds.
 pub fn simulate(intent: &FleetIntent, load: &Load, world: &World, seed: u64, every: u64) -> Timeline {
+    watch(intent, load, world, (seed, every), FleetMemory::default(), |_, _, _| {})
+}
+
+/// The same with what was remembered before. Whoever watches is shown each decision: the second, what was remembered, and
+/// what was decided.
+pub(super) fn watch(
+    intent: &FleetIntent,
+    load: &Load,
+    world: &World,
+    (seed, every): (u64, u64),
+    mut memory: FleetMemory,
+    mut each: impl FnMut(u64, &FleetMemory, &FleetPlan),
+) -> Timeline {
     let mut fleet = Fleet::new(world, intent, seed);
     let mut timeline = Timeline::default();
-    let (mut memory, mut history) = (FleetMemory::default(), FleetHistory::default());
+    let mut history = FleetHistory::default();
     let (mut due, mut last_told) = (0, String::new());
     let mut plan: Option<FleetPlan> = None;
     for second in 0..load.seconds() {
@@ -89,13 +103,14 @@ pub fn simulate(intent: &FleetIntent, load: &Load, world: &World, seed: u64, eve
             load.regions.iter().map(|(region, rates)| (region.as_str(), of(rates))).collect();
         fleet.pass(now, &arrival, of(&load.fleet));
         // The report of a shard that says something new is looked at when it comes.
-        let told = told(&fleet, now);
+        let told = told(&fleet, world, now);
         if now >= due || told != last_told {
             last_told = told;
             let snapshot = FleetSnapshot { history, ..fleet.seen(now) };
             let decided = decide(intent, &snapshot, &memory, time(now));
             history = decided.history.clone();
             timeline.decisions += 1;
+            each(now, &memory, &decided);
             let remembered = decided.memory();
             timeline.writes += u64::from(remembered != memory);
             memory = remembered;
@@ -112,11 +127,14 @@ pub fn simulate(intent: &FleetIntent, load: &Load, world: &World, seed: u64, eve
 }
 
 /// What would make the operator look again.
-fn told(fleet: &Fleet<'_>, now: u64) -> String {
-    let regions = fleet.regions.values().map(|region| {
+fn told(fleet: &Fleet<'_>, world: &World, now: u64) -> String {
+    // What switches shows with the reports of then; that reports are missing, when two are.
+    let then = now.saturating_sub(2);
+    let regions = fleet.regions.iter().map(|(name, region)| {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let backlog = region.backlog() as u64;
-        format!("{} {}", approximate_count(backlog), region.ready(now))
+        let missing = Faults(&world.faults).answers(name, then);
+        format!("{} {} {} {missing}", approximate_count(backlog), region.ready(now), region.failing())
     });
     regions.collect::<Vec<_>>().join(", ")
 }

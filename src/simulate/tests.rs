@@ -7,6 +7,8 @@
     reason = "small numbers"
 )]
 
+mod faults;
+
 use std::time::Duration;
 
 use super::*;

@@ -1,23 +1,30 @@
 //! The model of a fleet: shards that start, accept, settle and report, and sinks that take so much. Pure.
 //!
 //! It moves in steps of one second. New events go to the listed shards alike. When shards come or go, what waits is
-//! spread over those that stay, as claims do. What it leaves out: single events and their keys, failures of sinks, and
-//! volumes that fill up.
+//! spread over those that stay, as claims do; a region that is Tripped hands over what the others have room for. What is
+//! refused somewhere, its producers send somewhere else. What it leaves out: single events and their keys, and volumes that
+//! fill up.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use signalbox_contract::{BreakerPhase, RegionSeen, TrafficReport};
 
+use super::faults::{Fault, FaultKind, Faults};
 use super::random::Random;
 use super::shard::Shard;
 use crate::fleet::{
-    FleetIntent, FleetPlan, FleetSnapshot, NotRead, Observation, PodSnapshot, RegionSnapshot, Rollout, ShardSnapshot,
-    Standing, Volume,
+    DataPort, FleetIntent, FleetPlan, FleetSnapshot, NotRead, Observation, PodSnapshot, RegionSnapshot, Rollout,
+    ShardSnapshot, Standing, Volume,
 };
 
 /// For how long a report stands when none comes, as in `observe`.
 const GRACE: u64 = 10;
+/// When two reports are missing, as in `observe`.
+const MISSED: u64 = 2;
+/// When Kubernetes misses a node.
+const NODE_LOST: u64 = 40;
 
 /// What the fleet is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,11 +41,21 @@ pub struct World {
     pub report_loss: f64,
     /// From and until which second no report arrives at all.
     pub silence: Option<(u32, u32)>,
+    /// What goes wrong.
+    pub faults: Vec<Fault>,
 }
 
 impl Default for World {
     fn default() -> Self {
-        Self { shard_capacity: 500.0, start_up: 20, sink_limit: None, report_delay: 1, report_loss: 0.0, silence: None }
+        Self {
+            shard_capacity: 500.0,
+            start_up: 20,
+            sink_limit: None,
+            report_delay: 1,
+            report_loss: 0.0,
+            silence: None,
+            faults: Vec::new(),
+        }
     }
 }
 
@@ -58,6 +75,7 @@ pub(super) struct Region {
     pub(super) replicas: u32,
     pub(super) wanted: u32,
     share: f64,
+    phase: BreakerPhase,
     ready: u32,
     /// Events that no shard takes yet: their producers try again.
     pub(super) refused: f64,
@@ -84,18 +102,25 @@ impl<'a> Fleet<'a> {
 
     /// Lives through one second.
     pub(super) fn pass(&mut self, now: u64, arrival: &BTreeMap<&str, f64>, for_all: f64) {
-        let capacity = self.world.shard_capacity;
+        let (capacity, faults) = (self.world.shard_capacity, Faults(&self.world.faults));
         for (name, region) in &mut self.regions {
+            if faults.is(name, FaultKind::NoShardStarts, now) {
+                region.shards.values_mut().for_each(|shard| shard.is_down(now));
+            }
             region.spread(now);
             let arriving = arrival.get(name.as_str()).copied().unwrap_or(for_all * region.share);
             region.arrived = arriving;
             region.refused += arriving;
         }
+        self.send_elsewhere(now);
+        hand_over(&mut self.regions, faults, now, capacity);
         let could: f64 = self.regions.values().map(|region| region.could_settle(now, capacity)).sum();
         let share = self.world.sink_limit.map_or(1.0, |limit| (limit / could.max(1e-9)).min(1.0));
-        for region in self.regions.values_mut() {
-            region.pass(now, capacity, share);
+        for (name, region) in &mut self.regions {
+            let cut_off = faults.is(name, FaultKind::CutOff, now);
+            region.pass(now, capacity, share, cut_off, faults.fails(name, now));
             let silent = self.world.silence.is_some_and(|(from, to)| (from.into()..to.into()).contains(&now));
+            let silent = silent || cut_off || faults.is(name, FaultKind::Unheard, now);
             for shard in region.shards.values_mut().filter(|shard| shard.is_ready(now)) {
                 if !silent && self.random.fraction() >= self.world.report_loss {
                     let arrives = now + u64::from(self.world.report_delay);
@@ -105,16 +130,44 @@ impl<'a> Fleet<'a> {
         }
     }
 
+    /// What no region takes where it was sent, producers send where somebody answers.
+    fn send_elsewhere(&mut self, now: u64) {
+        let faults = Faults(&self.world.faults);
+        let takes = |name: &str, region: &Region| region.ready(now) > 0 && faults.away_since(name, now).is_none();
+        let open: f64 = self.regions.iter().filter(|(name, region)| takes(name, region)).map(|(_, of)| of.share).sum();
+        if self.regions.len() < 2 || open <= 0.0 {
+            return;
+        }
+        let mut strays = 0.0;
+        for (name, region) in &mut self.regions {
+            if !takes(name, region) {
+                strays += std::mem::take(&mut region.refused);
+            }
+        }
+        for (name, region) in &mut self.regions {
+            if takes(name, region) {
+                region.refused += strays * region.share / open;
+            }
+        }
+    }
+
     /// What the operator sees.
     pub(super) fn seen(&mut self, now: u64) -> FleetSnapshot {
-        let (fleet, sinks) = (&self.intent.name, &self.sinks);
-        let regions =
-            self.regions.iter_mut().map(|(name, region)| (name.clone(), region.seen(now, (fleet, name), sinks)));
+        let (fleet, sinks, faults) = (&self.intent.name, &self.sinks, Faults(&self.world.faults));
+        let names: Vec<_> = self.regions.keys().cloned().collect();
+        let regions = self.regions.iter_mut().map(|(name, region)| {
+            let mut seen = region.seen(now, (fleet, name), sinks);
+            for shard in seen.shards.values_mut() {
+                look_around(shard, name, &names, faults, now);
+            }
+            (name.clone(), seen)
+        });
         FleetSnapshot { regions: regions.collect(), ..FleetSnapshot::default() }
     }
 
     /// Does as was decided.
     pub(super) fn obey(&mut self, plan: &FleetPlan, now: u64) {
+        let traffic = &plan.traffic;
         for plan in plan.regions.iter().filter(|plan| plan.standing == Standing::Stays) {
             let Some(region) = self.regions.get_mut(&plan.name) else { continue };
             for ordinal in region.replicas..plan.replicas {
@@ -122,8 +175,10 @@ impl<'a> Fleet<'a> {
             }
             region.shards.retain(|ordinal, _| *ordinal < plan.replicas);
             (region.replicas, region.wanted) = (plan.replicas, plan.wanted);
-            if plan.endpoints.iter().any(|endpoint| endpoint.listed) {
-                region.share = f64::from(plan.share_percent) / 100.0;
+            region.phase = plan.breaker.as_ref().map_or(BreakerPhase::Serving, |breaker| breaker.memory.phase);
+            if let Some(traffic) = traffic.regions.get(&plan.name) {
+                // What is not led there by how shards are listed is handed over.
+                region.share = f64::from(traffic.share_permille) / 1000.0;
             }
         }
     }
@@ -142,6 +197,15 @@ impl Region {
 
     pub(super) fn backlog(&self) -> f64 {
         self.refused + self.shards.values().map(Shard::backlog).sum::<f64>()
+    }
+
+    fn in_shards(&self, now: u64) -> f64 {
+        self.shards.values().filter(|shard| shard.is_ready(now)).map(Shard::backlog).sum()
+    }
+
+    /// How many of its shards say that the first sink fails.
+    pub(super) fn failing(&self) -> usize {
+        self.shards.values().filter(|shard| shard.is_failing()).count()
     }
 
     /// Claims: when shards came or are to go, what waits is spread over those that stay.
@@ -167,14 +231,15 @@ impl Region {
         (held + self.refused).min(f64::from(self.ready(now)) * capacity)
     }
 
-    fn pass(&mut self, now: u64, capacity: f64, share: f64) {
+    fn pass(&mut self, now: u64, capacity: f64, share: f64, cut_off: bool, fails: u32) {
         let staying = u32::try_from(self.staying(now).len()).unwrap_or(u32::MAX);
-        let each = if staying == 0 { 0.0 } else { std::mem::take(&mut self.refused) / f64::from(staying) };
+        let takes = staying > 0 && !cut_off;
+        let each = if takes { std::mem::take(&mut self.refused) / f64::from(staying) } else { 0.0 };
         let wanted = self.wanted;
         let before = self.backlog() + each * f64::from(staying);
         for (ordinal, shard) in self.shards.iter_mut().filter(|(_, shard)| shard.is_ready(now)) {
             let arriving = if *ordinal < wanted { each } else { 0.0 };
-            shard.pass(now, arriving, capacity * share, capacity);
+            shard.pass(now, arriving, capacity * share, capacity, fails);
         }
         self.settled = before - self.backlog();
     }
@@ -206,7 +271,9 @@ fn seen_shard(ordinal: u32, shard: &mut Shard, now: u64, names: (&str, &str), si
     let since = shard.ready_at;
     let report = match shard.heard(now) {
         Some((arrived, said)) if now - arrived < GRACE => {
-            Observation::Reading { value: shard.in_full(&said, names, sinks), taken_at: time(arrived) }
+            let mut value = shard.in_full(&said, names, sinks);
+            value.trouble = (now - arrived >= MISSED).then(|| not_read(arrived));
+            Observation::Reading { value, taken_at: time(arrived) }
         }
         Some((arrived, _)) => silent(arrived),
         None if ready => silent(since),
@@ -221,7 +288,68 @@ fn seen_shard(ordinal: u32, shard: &mut Shard, now: u64, names: (&str, &str), si
 }
 
 fn silent(since: u64) -> Observation<crate::fleet::Report> {
-    Observation::Unreachable(NotRead { why: "its report was lost".to_owned(), since: time(since) })
+    Observation::Unreachable(not_read(since))
+}
+
+fn not_read(since: u64) -> NotRead {
+    NotRead { why: "its report was lost".to_owned(), since: time(since) }
+}
+
+/// What the operator sees of a shard's events port while its reports are missing, and what the shard sees of other regions.
+fn look_around(shard: &mut ShardSnapshot, region: &str, all: &[String], faults: Faults<'_>, now: u64) {
+    let missing = match &mut shard.report {
+        Observation::Reading { value, .. } => {
+            let said_at = value.shard.sequence;
+            let regions = all.iter().filter(|name| *name != region).map(|name| {
+                let away = faults.away_since(name, said_at);
+                let silent_ms = away.map_or(0, |since| (said_at - since) * 1000);
+                RegionSeen { name: name.clone(), asked: 1, answered: u32::from(away.is_none()), silent_ms }
+            });
+            value.shard.traffic = Some(TrafficReport { regions: regions.collect(), ..TrafficReport::default() });
+            value.trouble.is_some()
+        }
+        Observation::Unreachable(_) => true,
+        Observation::NotYet => false,
+    };
+    shard.data_port = match (missing, faults.answers(region, now)) {
+        (false, _) => DataPort::NotAsked,
+        (true, true) => DataPort::Answers(time(now)),
+        (true, false) => DataPort::Silent(time(now.saturating_sub(1))),
+    };
+    // The kubelet of a node that is cut off is missed after a while.
+    let lost = faults.since(region, FaultKind::CutOff, now).is_some_and(|since| now - since >= NODE_LOST);
+    if let Some(pod) = shard.pod.as_mut().filter(|_| lost) {
+        pod.ready = false;
+    }
+}
+
+/// Regions that are Tripped or come back, and are there, hand over what they hold to those that serve, as far as these have
+/// room.
+fn hand_over(regions: &mut BTreeMap<String, Region>, faults: Faults<'_>, now: u64, capacity: f64) {
+    let there = |name: &str| faults.away_since(name, now).is_none();
+    let room = |region: &Region| (f64::from(region.ready(now)) * capacity * 0.85 - region.arrived).max(0.0);
+    let takes = |name: &str, region: &Region| region.phase == BreakerPhase::Serving && there(name);
+    let rooms: f64 = regions.iter().filter(|(name, region)| takes(name, region)).map(|(_, region)| room(region)).sum();
+    let gives = |name: &str, region: &Region| region.phase == BreakerPhase::Tripped && there(name);
+    let held: f64 =
+        regions.iter().filter(|(name, region)| gives(name, region)).map(|(_, region)| region.in_shards(now)).sum();
+    if rooms <= 0.0 || held <= 0.0 {
+        return;
+    }
+    let part = (rooms / held).min(1.0);
+    let mut parcels = Vec::new();
+    for (name, region) in regions.iter_mut() {
+        if gives(name, region) {
+            parcels.extend(region.shards.values_mut().filter(|of| of.is_ready(now)).flat_map(|of| of.give_part(part)));
+        }
+    }
+    for (name, region) in regions.iter_mut() {
+        if takes(name, region) {
+            let each = room(region) / rooms / f64::from(region.ready(now).max(1));
+            let parcels: Vec<_> = parcels.iter().map(|(second, events)| (*second, events * each)).collect();
+            region.shards.values_mut().filter(|of| of.is_ready(now)).for_each(|of| of.take_over(&parcels));
+        }
+    }
 }
 
 /// The moment of a second of the simulation, which begins with the year 2026.

@@ -32,6 +32,11 @@ namespaces) and in a Role (one of watchNamespaces). There is no node and no wild
 - apiGroups: [discovery.k8s.io]
   resources: [endpointslices]
   verbs: [get, list, watch, create, patch, delete]
+# Apply: how a Gateway leads to regions, for fleets whose traffic.mode is Gateway; of no other fleet is it asked for. No list
+# and no watch: most clusters have no such kind.
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, create, patch, delete]
 # Observe and apply: how many shards of a region may be evicted at once.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::admin::{self, Admin};
-use super::peers::{self, Door, EVENTS_PATH, MESSAGES_PATH};
+use super::peers::{self, Door, EVENTS_PATH, MESSAGES_PATH, REGIONS_PATH};
 use crate::server::{Peers, Server, Tls, set_up_for_long};
 
 /// The operator's place among the names of those who may connect: the first.
@@ -102,7 +102,8 @@ const FOR_THE_OPERATOR: &str = "only shards speak to each other here: this certi
 
 fn for_operator(admin: &Arc<Admin>) -> Router {
     let refused = || any(async || not_for(FOR_THE_OPERATOR));
-    admin::inner(admin.clone()).route(MESSAGES_PATH, refused()).route(EVENTS_PATH, refused())
+    let routes = admin::inner(admin.clone()).route(MESSAGES_PATH, refused()).route(EVENTS_PATH, refused());
+    routes.route(REGIONS_PATH, refused())
 }
 
 fn not_for(sentence: &'static str) -> Response {

@@ -23,6 +23,7 @@ mod config;
 mod control;
 mod dead_letters;
 mod deliver;
+mod evacuation;
 mod failing;
 mod file;
 mod filter;
@@ -64,6 +65,7 @@ use crate::output;
 use crate::server::{self, Tls};
 use control::{Control, Ports};
 use dead_letters::{DeadLetters, Desk};
+use evacuation::Evacuation;
 use log::{PairLog, ShardLog};
 use metrics::Metrics;
 use ownership::Ownership;
@@ -194,11 +196,11 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     );
 
     let sink_names = config.sinks.iter().map(|sink| sink.name.clone()).collect();
-    let (ownership, gates) = match links {
+    let (ownership, gates, evacuation) = match links {
         None => {
             // Every slot is this shard's: as long as nothing claims, nothing is closed.
             let (transfers, gates) = Transfers::new(pair, writer.clone(), sink_names, &SlotSet::default());
-            (Ownership::None(transfers), gates)
+            (Ownership::None(transfers), gates, None)
         }
         Some((links, ordinal)) => {
             let of = (config.fleet.as_str(), config.region.as_str());
@@ -218,9 +220,12 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
                 tick: claiming::TICK,
                 batch_bytes: claiming::BATCH_BYTES,
             };
-            let claiming::Started { claiming, gates, driver } = start.start()?;
+            let claiming::Started { claiming, gates, transfers, driver } = start.start()?;
+            let takers = Arc::new(links.regions());
+            let ends = (writer.end(), phases.clone());
+            let evacuation = Evacuation::new(traffic.clone(), transfers, takers, metrics.clone(), ends)?;
             let _ = admin.claiming.set(claiming.clone());
-            (Ownership::Driven { claiming, links, door, driver, traffic }, gates)
+            (Ownership::Driven { claiming, links, door, driver, traffic }, gates, Some(evacuation))
         }
     };
     let desk = Desk::open(
@@ -234,8 +239,9 @@ pub async fn run(options: ServeOptions) -> anyhow::Result<()> {
     )?;
     let _ = admin.desk.set(desk);
     let shard = Shard { config, log, writer, writer_thread, dead_letters, metrics, traces, phase, ownership };
-    let sinks = shard.start_sinks(&health, &addresses, gates)?;
-    let result = shard.serve(events, tls, sinks, &mut signals).await;
+    let mut tasks = shard.start_sinks(&health, &addresses, gates)?;
+    evacuation.map(|evacuation| tasks.spawn(evacuation.run()));
+    let result = shard.serve(events, tls, tasks, &mut signals).await;
     drop(ports);
     result
 }

@@ -49,6 +49,35 @@ impl Transfers {
         }
     }
 
+    /// What the evacuation goes by, and answers to.
+    pub(super) fn evacuation(&self) -> Gate {
+        self.hold.evacuation()
+    }
+
+    /// These slots are delivered by another region: as [`Transfers::close`], for the evacuation.
+    pub(super) fn close_away(&self, slots: &SlotSet) -> impl Future<Output = Result<(), NotStored>> + Send + use<> {
+        let (quiet, writer) = (self.hold.close_away(slots), self.writer.clone());
+        async move {
+            quiet.await;
+            writer.run(Vec::new(), || Ok(())).await
+        }
+    }
+
+    /// They are not, from now on: what is still here of them is delivered here, in order, if the claims let it.
+    pub(super) fn open_away(&self, slots: &SlotSet) {
+        self.hold.open_away(slots, self.log.inherited_end());
+    }
+
+    /// How many events there are of these slots that some sink has not settled, from `from` on: see [`PairLog::count`].
+    pub(super) fn count(&self, slots: &SlotSet, from: Position, most: usize) -> Result<(u64, Position), LogError> {
+        self.log.count(slots, from, most)
+    }
+
+    /// The number that the log is known by.
+    pub(super) fn log_id(&self) -> Result<u64, LogError> {
+        self.log.id()
+    }
+
     /// Stores what was handed over, durably, unless it is there. Returns the slots of what was not. `Full`: nothing was
     /// stored, and later it may be.
     pub(super) async fn inherit(&self, bequests: Vec<Bequest>) -> Result<SlotSet, NotStored> {
@@ -113,16 +142,20 @@ impl Transfers {
         self.log.inherited_slots()
     }
 
-    /// The sinks here that an event is not for, which waits for those of `waiting`, by their place in `theirs`. A sink
-    /// that its giver does not know begins with what is accepted from now on, as always.
+    /// The sinks here that an event is not for, which waits for those of `waiting`, by their place in `theirs`.
     pub(super) fn skip(&self, theirs: &[String], waiting: SinkSet) -> Result<SinkSet, UnknownSink> {
-        let mut wanted = SinkSet::default();
-        for name in waiting.iter().filter_map(|sink| theirs.get(sink)) {
-            let here = self.sinks.iter().position(|sink| sink == name).ok_or_else(|| UnknownSink(name.clone()))?;
-            wanted = wanted.with(here);
-        }
-        Ok((0..self.sinks.len()).filter(|&sink| !wanted.contains(sink)).fold(SinkSet::default(), SinkSet::with))
+        skip(&self.sinks, theirs, waiting)
     }
+}
+
+/// The same for these sinks. One that its giver does not know begins with what is accepted from now on, as always.
+pub(super) fn skip(own: &[String], theirs: &[String], waiting: SinkSet) -> Result<SinkSet, UnknownSink> {
+    let mut wanted = SinkSet::default();
+    for name in waiting.iter().filter_map(|sink| theirs.get(sink)) {
+        let here = own.iter().position(|sink| sink == name).ok_or_else(|| UnknownSink(name.clone()))?;
+        wanted = wanted.with(here);
+    }
+    Ok((0..own.len()).filter(|&sink| !wanted.contains(sink)).fold(SinkSet::default(), SinkSet::with))
 }
 
 #[cfg(test)]

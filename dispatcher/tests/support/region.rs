@@ -1,5 +1,7 @@
 //! A region: shards of their own processes with keys, a sink that verifies, and an operator that pushes tables.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
@@ -14,7 +16,10 @@ use super::{Daemon, config, eventually, sink};
 pub(crate) struct Region {
     pub(crate) sink: Daemon,
     pub(crate) shards: Vec<Member>,
-    authority: Authority,
+    pub(crate) name: String,
+    /// Its shards listen on addresses of this network: 127.0.N.0/24.
+    net: u8,
+    authority: Arc<Authority>,
     operator: Pair,
     epoch: u64,
     _home: TempDir,
@@ -30,19 +35,24 @@ pub(crate) struct Member {
 impl Region {
     /// A region without shards.
     pub(crate) async fn new() -> Self {
+        Self::named("here", 1, &Arc::new(keys::authority())).await
+    }
+
+    /// The same, of a fleet with several.
+    pub(crate) async fn named(name: &str, net: u8, authority: &Arc<Authority>) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let authority = keys::authority();
-        let operator = keys::pair(&authority, OPERATOR, |_| {});
-        let sink = sink(home.path()).await;
-        Self { sink, shards: Vec::new(), authority, operator, epoch: 0, _home: home }
+        let operator = keys::pair(authority, OPERATOR, |_| {});
+        let (sink, name, authority) = (sink(home.path()).await, name.to_owned(), authority.clone());
+        Self { sink, shards: Vec::new(), name, net, authority, operator, epoch: 0, _home: home }
     }
 
     /// One more shard, which has no table yet.
     pub(crate) async fn grow(&mut self) {
         let (home, ordinal) = (tempfile::tempdir().unwrap(), self.shards.len());
         // An address of its own, which nobody connects from: its ports are free when it starts again.
-        let listen = format!("127.0.1.{}:0", ordinal + 1);
+        let listen = format!("127.0.{}.{}:0", self.net, ordinal + 1);
         let mut config = config(&[("a", &format!("http://{}/", self.sink.listen))]);
+        config["region"] = json!(self.name);
         config["control"] = keys::control(&self.authority, home.path(), &listen);
         std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
         let daemon = Member::process(&home, ordinal, &listen).await;
@@ -57,32 +67,34 @@ impl Region {
         self.epoch += 1;
         let peer = |shard: &Member| json!({"ordinal": shard.ordinal, "address": shard.daemon.control});
         let table = json!({
-            "fleet": "test", "region": "here", "epoch": self.epoch, "shards": owners,
+            "fleet": "test", "region": self.name, "epoch": self.epoch, "shards": owners,
             "peers": self.shards.iter().take(peers).map(peer).collect::<Vec<_>>(),
         });
         for shard in self.shards.iter().take(peers) {
             eventually("a shard that takes the table", || async {
-                let status = self.put(shard.daemon.control.as_ref().unwrap(), &table).await;
-                (status == Ok(204)).then_some(())
+                let answer = self.put(shard, "/v1/routing", &table).await;
+                answer.is_ok_and(|(status, _)| status == 204).then_some(())
             })
             .await;
         }
         self.epoch
     }
 
-    async fn put(&self, address: &str, table: &Value) -> Result<u16, String> {
+    /// What a shard answers to the operator that gives it something.
+    pub(crate) async fn put(&self, shard: &Member, path: &str, table: &Value) -> Result<(u16, String), String> {
+        let address = shard.daemon.control.as_ref().unwrap();
         let told = |e: &dyn std::fmt::Display| e.to_string();
         let stream =
             keys::connect(&self.authority, Some(&self.operator), SHARD, address).await.map_err(|e| told(&e))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| told(&e))?;
         tokio::spawn(connection);
-        let request = Request::put("/v1/routing").header("host", "shard").header("content-type", "application/json");
+        let request = Request::put(path).header("host", "shard").header("content-type", "application/json");
         let request = request.body(Full::new(Bytes::from(table.to_string()))).unwrap();
         let response = sender.send_request(request).await.map_err(|e| told(&e))?;
         let status = response.status().as_u16();
-        response.into_body().collect().await.map_err(|e| told(&e))?;
-        Ok(status)
+        let body = response.into_body().collect().await.map_err(|e| told(&e))?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
     /// Waits until these shards have the newest table, and deliver all slots that it gives to them.

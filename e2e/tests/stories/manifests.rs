@@ -1,5 +1,7 @@
 //! Bad manifests: each rule of the API refuses with a sentence that says what to write instead.
 
+mod regions;
+
 use anyhow::{Result, bail, ensure};
 use serde_json::{Value, json};
 
@@ -297,7 +299,7 @@ const TRANSITIONS: &[(&str, Change, &str)] = &[
 ];
 
 pub(crate) fn stories() -> Vec<Story> {
-    let refused = RULES.iter().map(|(name, change, sentence)| {
+    let refused = RULES.iter().chain(regions::RULES).map(|(name, change, sentence)| {
         Story::new(name, move |act| async move {
             expect_refusal(apply(&act, &changed(manifest(), *change)).await, sentence)
         })
@@ -347,6 +349,7 @@ fn with_every_field(fleet: &mut Value) {
     fleet["spec"]["autoscaling"] = json!({
         "mode": "Internal", "targetDrainTime": "1h", "targetUtilization": 100, "scaleDownStabilization": "24h",
     });
+    regions::with_every_field(fleet);
     fleet["spec"]["regions"][0]["shards"] = json!({"min": 64, "max": 64});
 }
 

@@ -11,9 +11,15 @@ use signalbox_e2e::{Fleet, FleetSpec, Sinks, writes};
 use crate::theatre::Act;
 
 /// Rights that no request shows: what admission asks for before it allows an owner reference that blocks deletion,
-/// and counting an event that repeats within minutes.
-const UNSEEN: &[(&str, &str)] =
-    &[("update", "signalbox.dev/eventdispatchers/finalizers"), ("patch", "events.k8s.io/events")];
+/// counting an event that repeats within minutes, and the route of fleets in mode Gateway, which this one is not.
+const UNSEEN: &[(&str, &str)] = &[
+    ("update", "signalbox.dev/eventdispatchers/finalizers"),
+    ("patch", "events.k8s.io/events"),
+    ("get", "gateway.networking.k8s.io/httproutes"),
+    ("create", "gateway.networking.k8s.io/httproutes"),
+    ("patch", "gateway.networking.k8s.io/httproutes"),
+    ("delete", "gateway.networking.k8s.io/httproutes"),
+];
 
 pub(crate) async fn story(act: Act) -> Result<()> {
     let Act { scene, cluster, regions, since_opening } = act;

@@ -226,14 +226,17 @@ pub(in crate::decide) fn arriving(region: &RegionSnapshot, now: Timestamp) -> Ar
     let serving = region.shards.values().filter(|shard| shard.pod.is_some());
     let (mut sum, mut known, mut unknown, mut soon) = (0.0, 0_u32, 0_u32, false);
     for shard in serving {
-        let rates = checked(shard, now).map(|(report, _)| report.rates.as_ref());
-        match rates {
-            Ok(Some(rates)) => {
+        match checked(shard, now).map(|(report, _)| (report.rates.as_ref(), report.shard.uptime_ms)) {
+            Ok((Some(rates), _)) => {
                 let anew = (rates.accepted - rates.taken_over).max(0.0);
                 sum += anew + rates.refused.min(anew.max(1.0));
                 known += 1;
             }
-            Ok(None) => (soon, unknown) = (true, unknown + u32::from(shard.is_serving())),
+            Ok((None, uptime)) => {
+                // One that does not tell for how long it lives has no rates, ever.
+                soon |= uptime > 0;
+                unknown += u32::from(shard.is_serving());
+            }
             Err(_) => unknown += u32::from(shard.is_serving()),
         }
     }

@@ -22,6 +22,7 @@
 
 mod ahead;
 mod capacity;
+mod decision;
 mod demand;
 mod numbers;
 mod text;
@@ -38,17 +39,14 @@ use signalbox_contract::BreakerPhase;
 
 use crate::fleet::{
     Bound, Capacity, FleetIntent, Limit, RegionIntent, RegionMemory, RegionSnapshot, ScalingDecision, ScalingIntent,
-    ScalingMode, ScalingNumbers, ScalingReason, Trial, round_to_two_digits, whole_second,
+    ScalingMode, ScalingReason, Trial, round_to_two_digits, whole_second,
 };
+use decision::not_ours;
 pub(super) use demand::arriving;
 use demand::{Demand, KeptBy};
 use numbers::{float, whole};
 use trial::Verdict;
 
-/// While there is something to do, what matters changes within seconds.
-const RECHECK_BUSY: Duration = Duration::from_secs(2);
-/// Else: rates move without a report that says anything new.
-const RECHECK_CALM: Duration = Duration::from_secs(10);
 /// So much more than the target may arrive before shards are added, or noise would add them.
 const UP_MARGIN: f64 = 1.1;
 /// Fewer shards have to be enough for so much more than the load, or noise would bring them back.
@@ -154,20 +152,6 @@ pub(super) fn desired_size(
     }
     next.wanted = Some(choice.to);
     region.decision(before, &choice, next, &intent.name)
-}
-
-/// A size that is not by load.
-fn not_ours(to: u32, reason: ScalingReason) -> ScalingDecision {
-    ScalingDecision {
-        from: to,
-        to,
-        reason,
-        bound: None,
-        numbers: ScalingNumbers::default(),
-        message: String::new(),
-        memory: RegionMemory::default(),
-        recheck_after: Duration::MAX,
-    }
 }
 
 impl Region<'_> {
@@ -316,45 +300,6 @@ impl Region<'_> {
             () => (ScalingReason::Suits, None),
         };
         Choice { to, reason, bound }
-    }
-
-    fn decision(self, before: u32, choice: &Choice, memory: RegionMemory, fleet: &str) -> ScalingDecision {
-        let Choice { to, reason, bound } = *choice;
-        let demand = &self.demand;
-        let numbers = ScalingNumbers {
-            arrival: whole(demand.arrival),
-            expected: self.expected_above(whole(demand.arrival)),
-            settled: whole(demand.settled),
-            backlog: whole(demand.backlog),
-            capacity: self.capacity.map(|capacity| capacity.per_second),
-            samples: self.capacity.map_or(0, |capacity| capacity.samples),
-            needed: self.needed(1.0),
-            known: u32::try_from(demand.shards.len()).unwrap_or(u32::MAX),
-            unknown: u32::try_from(demand.doubts.len()).unwrap_or(u32::MAX),
-        };
-        let busy = demand.backlog >= 1.0 || demand.starting || memory.trial.is_some() || !demand.doubts.is_empty();
-        let message = text::message(&text::Told {
-            fleet,
-            region: &self.range.name,
-            to,
-            max: self.range.shards.max,
-            reason,
-            doubt: demand.worst_doubt(),
-            limit: self.limit,
-            paused: self.paused,
-            hold: memory.hold.filter(|hold| self.now < hold.until),
-            stabilization: self.scaling.stabilization,
-        });
-        ScalingDecision {
-            from: before,
-            to,
-            reason,
-            bound,
-            numbers,
-            message,
-            memory,
-            recheck_after: self.until_pause_ends(if busy { RECHECK_BUSY } else { RECHECK_CALM }),
-        }
     }
 }
 

@@ -18,8 +18,8 @@ use super::machine::Signs;
 use super::reach::{self, Doubt, Reach};
 use super::sinks::{self, Held, SinkView};
 use crate::fleet::{
-    BreakerHistory, BreakerIntent, BreakerMemory, FleetIntent, FleetMemory, FleetSnapshot, RegionSnapshot, Suspicion,
-    TripCause,
+    BreakerHistory, BreakerIntent, BreakerMemory, FleetIntent, FleetMemory, FleetSnapshot, RegionSnapshot,
+    ShardSnapshot, Suspicion, TripCause,
 };
 
 /// Windows for which a region whose pods are being replaced may be without a ready shard, as long as none is in trouble.
@@ -36,8 +36,8 @@ const LEAST_ATTEMPTS: u64 = 10;
 pub(super) struct Evidence {
     pub(super) reachable: bool,
     reach: Reach,
-    /// Nothing could be heard of it for long enough to say so.
-    unheard: bool,
+    /// For how long that could not be told.
+    unheard: Option<Duration>,
     is_ready: bool,
     /// None is ready: since when, and whether for long enough.
     unready: Option<bool>,
@@ -45,6 +45,8 @@ pub(super) struct Evidence {
     sinks: BTreeMap<String, SinkView>,
     /// A large share is refused: whether for long enough.
     refuses: Option<bool>,
+    /// Requests refused just now, a second.
+    refuses_now: f64,
     /// Events come in, and none is refused.
     accepts_all: bool,
 }
@@ -90,30 +92,36 @@ pub(super) fn of(
     let (breaker, unseen) = (&intent.breaker, RegionSnapshot::default());
     let seen = snapshot.regions.get(region).unwrap_or(&unseen);
     count::look(history, seen, breaker.window, now);
-    let (reach, is_ready) = (reach::reach(region, snapshot, now), reach::is_ready(seen));
-    let unheard = lasts(history, Suspicion::Unheard, matches!(reach, Reach::Unknown(_)), now);
+    let (there, is_ready) = (reach::reach(region, snapshot, now), reach::is_ready(seen));
+    let unheard = lasts(history, Suspicion::Unheard, matches!(there, Reach::Unknown(_)), now);
     // Who has a routing table was there once, whichever operator saw it.
     history.was_ready |= is_ready || memory.routing.contains_key(region);
     let patience = if is_being_replaced(seen) { breaker.window * REPLACING_WINDOWS } else { breaker.window };
     let unready = lasts(history, Suspicion::NoShardReady, history.was_ready && !is_ready, now);
-    let sinks = intent.sinks.iter().map(|sink| {
+    let views = intent.sinks.iter().map(|sink| {
         let view = sinks::view(&sink.name, seen, history, breaker, now);
         (sink.name.clone(), view)
     });
-    let sinks = sinks.collect();
+    let views = views.collect();
     let (accepted, refused) = ingest(history, breaker.window, None, now);
-    let refuses = is_refusing(accepted, refused, breaker);
-    let refuses = lasts(history, Suspicion::Refusing, refuses, now);
+    let refusing = is_refusing(accepted, refused, breaker);
+    let refusing = lasts(history, Suspicion::Refusing, refusing, now);
     Evidence {
         reachable: reach::is_reachable(seen, now),
-        reach,
-        unheard: unheard.is_some_and(|time| time >= UNHEARD),
+        reach: there,
+        unheard,
         is_ready,
         unready: unready.map(|time| time >= patience),
-        sinks,
-        refuses: refuses.map(|time| time >= breaker.window),
+        sinks: views,
+        refuses: refusing.map(|time| time >= breaker.window),
+        refuses_now: seen.shards.values().map(|shard| refuses_now(shard, now)).fold(0.0, f64::max),
         accepts_all: accepted > 0 && refused == 0,
     }
+}
+
+fn refuses_now(shard: &ShardSnapshot, now: Timestamp) -> f64 {
+    let rates = count::heard(shard, now).and_then(|report| report.rates.as_ref());
+    rates.map_or(0.0, |rates| rates.refused)
 }
 
 fn is_being_replaced(seen: &RegionSnapshot) -> bool {
@@ -177,7 +185,7 @@ impl<'a> Case<'a> {
             }
             Reach::Unknown(doubt) => {
                 judgement.soon(Duration::from_secs(1));
-                if self.evidence.unheard {
+                if self.evidence.unheard.is_some_and(|time| time >= UNHEARD) {
                     judgement.suspected = Some(Suspected::Unknown(doubt));
                 }
             }
@@ -194,7 +202,7 @@ impl<'a> Case<'a> {
     }
 
     fn do_sinks_fail(&self, judgement: &mut Judgement) {
-        for (sink, view) in self.evidence.sinks.iter().filter(|(_, view)| view.fails) {
+        for (sink, view) in self.evidence.sinks.iter().filter(|(_, view)| view.stirs) {
             let half_way = Duration::from_millis(view.row_ms) * 2 >= sinks::row_time(self.intent.window);
             judgement.soon(if half_way { Duration::from_millis(250) } else { Duration::from_secs(1) });
             match (view.held, self.elsewhere(sink)) {
@@ -226,6 +234,9 @@ impl<'a> Case<'a> {
     }
 
     fn does_it_refuse(&self, judgement: &mut Judgement) {
+        if self.evidence.refuses_now > 0.0 {
+            judgement.soon(Duration::from_secs(1));
+        }
         let Some(for_long) = self.evidence.refuses else { return };
         judgement.soon(Duration::from_secs(1));
         let well = self.others.iter().filter(|(_, other)| other.accepts_all).map(|(name, _)| *name);
@@ -263,9 +274,9 @@ impl<'a> Case<'a> {
             }
             (tried, failed) = (tried.saturating_add(of_step.total()), failed.saturating_add(of_step.failed));
             clean &= of_step.failed.saturating_mul(100) <= of_step.total().saturating_mul(CLEAN_PERCENT);
-            let lately = attempts(looks(self.history, window, Some(from), now), sink);
+            let lately = attempts(looks(self.history, relapse_time(window), Some(from), now), sink);
             let row = Duration::from_millis(view.row_ms).min(held);
-            if row >= relapse_time(window) && lately.failed > 0 && lately.delivered == 0 {
+            if row >= relapse_time(window) && lately.failed > 0 {
                 judgement.trip(TripCause::SinkFailing, || format!("sink {sink} fails from here again, all of it"));
             } else if lately.total() >= need && is_share(lately.failed, lately.total(), self.intent.failure_ratio) {
                 judgement.relapse(TripCause::SinkFailing, || format!("sink {sink} fails from here again"));
@@ -281,9 +292,9 @@ impl<'a> Case<'a> {
     }
 }
 
-/// The row of failures that ends a probe: shorter than one that trips, because it was tripped for cause.
+/// The time over which a region that comes back is judged: shorter than one that trips, because it was tripped for cause.
 fn relapse_time(window: Duration) -> Duration {
-    window * 3 / 10
+    (window * 3 / 10).max(Duration::from_secs(2))
 }
 
 impl Judgement {

@@ -128,7 +128,7 @@ fn tripped(
         since: whole_second(now),
         until: Some(after(now, lasts)),
         step: 0,
-        trips: (trips + 1).min(MOST_TRIPS),
+        trips: trips.saturating_add(1).min(MOST_TRIPS),
         cause: Some(cause),
     }
 }

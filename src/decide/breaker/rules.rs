@@ -83,7 +83,8 @@ pub(super) fn settle(wishes: &[Wish<'_>], intent: &BreakerIntent, now: Timestamp
 fn first_outcome(wish: &Wish<'_>, intent: &BreakerIntent, now: Timestamp) -> Outcome {
     let (held, memory) = match wish.hold {
         Some(hold) => (true, held(&wish.before, hold, intent, now)),
-        None if wish.weight == 0 && wish.next.phase != BreakerPhase::Serving => (false, serving(&wish.before, now)),
+        None if wish.weight == 0 && wish.before.phase == BreakerPhase::Serving => (false, wish.before),
+        None if wish.weight == 0 => (false, serving(&wish.before, now)),
         None => (false, wish.next),
     };
     Outcome { memory, held, spared: None }

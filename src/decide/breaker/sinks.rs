@@ -19,7 +19,7 @@ use signalbox_contract::{BreakerPhase, SinkReport};
 
 use super::count::{attempts, heard, is_share, lasts, looks};
 use super::since;
-use crate::fleet::{BreakerHistory, BreakerIntent, RegionSnapshot, Suspicion};
+use crate::fleet::{Attempts, BreakerHistory, BreakerIntent, RegionSnapshot, ShardSnapshot, SinkRates, Suspicion};
 
 /// A row shorter than this, in milliseconds, is none yet.
 const YOUNG_MS: u64 = 500;
@@ -43,6 +43,8 @@ pub(super) struct SinkView {
     pub(super) held: Option<Held>,
     /// Something speaks against it, for however short a time.
     pub(super) fails: bool,
+    /// So much fails that it is worth another look.
+    pub(super) stirs: bool,
     /// Events were delivered not long ago, and nothing speaks against it.
     pub(super) delivers: bool,
 }
@@ -58,10 +60,11 @@ pub(super) enum Held {
     Parked,
 }
 
-/// The time that a row must have lasted: so that an outage is known before a window has passed, and one of half a window
-/// is not taken for one.
+/// The time that a row must have lasted. Of an outage, a window of 10 s may have passed by three seconds more before it is
+/// known: until the probe that fails, its report, and that one's way. An outage of half a window makes no longer a row than
+/// that, whenever it begins and ends.
 pub(super) fn row_time(window: Duration) -> Duration {
-    window * 7 / 10
+    window * 6 / 10
 }
 
 /// Looks at one sink from one region, and keeps in mind since when it is so.
@@ -73,7 +76,9 @@ pub(super) fn view(
     now: Timestamp,
 ) -> SinkView {
     let window = intent.window;
-    let shards: Vec<_> = seen.shards.values().filter_map(|shard| at_shard(sink, shard, now)).collect();
+    let at_shards: Vec<_> = seen.shards.values().filter_map(|shard| at_shard(sink, shard, now)).collect();
+    let stirs = at_shards.iter().any(|(_, rates)| is_share_of(*rates, intent.failure_ratio));
+    let shards: Vec<_> = at_shards.into_iter().map(|(sink, _)| sink).collect();
     let knows = shards.len();
     let half = |count: usize| count > 0 && count * 2 >= knows;
     let mut rows: Vec<_> = shards.iter().filter(|sink| is_failing(sink)).map(|sink| sink.failing_ms).collect();
@@ -84,9 +89,9 @@ pub(super) fn view(
 
     let over_window = attempts(looks(history, window, None, now), sink);
     let recent = attempts(looks(history, recently(window), None, now), sink);
-    let share = |of: crate::fleet::Attempts| is_share(of.failed, of.total(), intent.failure_ratio);
-    let shares = over_window.total() >= intent.minimum_attempts && share(over_window) && share(recent);
-    let for_long = lasts(history, Suspicion::SinkFails(sink.to_owned()), shares, now);
+    let share = |of: Attempts| is_share(of.failed, of.total(), intent.failure_ratio);
+    let too_many = over_window.total() >= intent.minimum_attempts && share(over_window) && share(recent);
+    let for_long = lasts(history, Suspicion::SinkFails(sink.to_owned()), too_many, now);
 
     let parked = shards.iter().filter(|sink| sink.phase != BreakerPhase::Serving).count();
     let for_longer = lasts(history, Suspicion::SinkParked(sink.to_owned()), half(parked), now);
@@ -102,7 +107,8 @@ pub(super) fn view(
     };
     let fails = held.is_some() || row_ms >= YOUNG_MS || half(parked) || (recent.total() > 0 && share(recent));
     let delivered = history.delivered.get(sink).is_some_and(|at| since(*at, now) <= window * WITNESS_WINDOWS);
-    SinkView { knows, failing: rows.len(), row_ms, held, fails, delivers: delivered && !fails }
+    let stirs = stirs || fails;
+    SinkView { knows, failing: rows.len(), row_ms, held, fails, stirs, delivers: delivered && !fails }
 }
 
 /// What says how a sink does just now.
@@ -111,19 +117,25 @@ fn recently(window: Duration) -> Duration {
 }
 
 /// A sink at a shard that has had something to do with it.
-fn at_shard<'a>(sink: &str, shard: &'a crate::fleet::ShardSnapshot, now: Timestamp) -> Option<&'a SinkReport> {
+fn at_shard<'a>(sink: &str, shard: &'a ShardSnapshot, now: Timestamp) -> Option<(&'a SinkReport, SinkRates)> {
     let report = heard(shard, now)?;
     let at = report.shard.sinks.iter().find(|at| at.name == sink)?;
-    let rates = report.rates.as_ref().and_then(|rates| rates.sinks.get(sink));
-    let tries = rates.is_some_and(|rates| rates.delivered + rates.failed > 0.0);
-    (at.backlog_events > 0 || at.consecutive_failures > 0 || tries).then_some(at)
+    let rates = report.rates.as_ref().and_then(|rates| rates.sinks.get(sink)).copied().unwrap_or_default();
+    let tries = rates.delivered + rates.failed > 0.0;
+    (at.backlog_events > 0 || at.consecutive_failures > 0 || tries).then_some((at, rates))
+}
+
+/// Whether half of the share that counts has failed in the last seconds.
+fn is_share_of(rates: SinkRates, failure_ratio: u32) -> bool {
+    let failed = rates.failed - rates.throttled;
+    failed > 0.0 && failed * 200.0 >= (rates.delivered + failed) * f64::from(failure_ratio)
 }
 
 fn is_failing(sink: &SinkReport) -> bool {
     sink.consecutive_failures > 0 && sink.failing_ms > 0
 }
 
-fn percent(of: crate::fleet::Attempts) -> u32 {
+fn percent(of: Attempts) -> u32 {
     let percent = u128::from(of.failed) * 100 / u128::from(of.total().max(1));
     u32::try_from(percent).unwrap_or(100)
 }

@@ -18,7 +18,7 @@ pub(super) struct Goals {
     /// By the weights of the spec alone.
     pub(super) spec: Vec<u32>,
     /// By phases too.
-    pub(super) goals: Vec<u32>,
+    pub(super) by_phase: Vec<u32>,
     /// Some region with a weight is not Serving.
     pub(super) episode: bool,
     /// Every region with a weight is Tripped.
@@ -33,7 +33,7 @@ impl Goals {
         let episode = weighed().any(|region| region.phase != BreakerPhase::Serving);
         let none_is_well = episode && weighed().all(|region| region.phase == BreakerPhase::Tripped);
         let some_reachable = weighed().any(|region| region.reachable);
-        let goals = match () {
+        let by_phase = match () {
             () if !episode => spec.clone(),
             () if none_is_well && some_reachable => {
                 by(&|region| if region.reachable { region.weight.into() } else { 0 })
@@ -41,13 +41,13 @@ impl Goals {
             () if none_is_well => spec.clone(),
             () => by(&|region| u64::from(region.weight) * u64::from(percent(region))),
         };
-        Self { spec, goals, episode, none_is_well }
+        Self { spec, by_phase, episode, none_is_well }
     }
 
     /// How far a region may go now.
     pub(super) fn step(&self, at: usize, region: &Region<'_>, total: Known<u64>) -> Move {
         Move {
-            goal: self.goals[at],
+            goal: self.by_phase[at],
             before: region.before.unwrap_or(self.spec[at]).min(1_000),
             room: shift::room(region, total),
             lets_go: region.phase == BreakerPhase::Tripped && !region.reachable,

@@ -23,6 +23,8 @@ mod table;
 mod words;
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;
@@ -109,14 +111,14 @@ pub(super) fn desired_shares(situation: &Situation<'_>) -> Traffic {
         let moves: Vec<_> = regions.iter().enumerate().map(|(at, region)| goals.step(at, region, total)).collect();
         shift::shares(&moves)
     } else {
-        goals.goals.clone()
+        goals.by_phase.clone()
     };
     let takes = takes(regions, &goals, &shares, total);
     let plans = regions.iter().enumerate().map(|(at, region)| RegionTrafficPlan {
-        goal_permille: goals.goals[at],
+        goal_permille: goals.by_phase[at],
         share_permille: shares[at],
         places: 0,
-        expected_arrival: expected(situation, region, &goals, goals.goals[at].max(shares[at]), &takes, at, total),
+        expected_arrival: expected(situation, region, &goals, goals.by_phase[at].max(shares[at]), &takes, at, total),
     });
     Traffic {
         regions: plans.collect(),

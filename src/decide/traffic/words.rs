@@ -26,20 +26,20 @@ pub(super) fn shift(situation: &Situation<'_>, goals: &Goals, shares: &[u32], to
         .filter(|at| regions[*at].phase != BreakerPhase::Serving && regions[*at].weight > 0)
         .collect();
     let sum = |left: &[u32]| -> u32 { away.iter().map(|at| goals.spec[*at].saturating_sub(left[*at])).sum() };
-    let (to_move, moved) = (percent(sum(&goals.goals)), percent(sum(shares)));
+    let (to_move, moved) = (percent(sum(&goals.by_phase)), percent(sum(shares)));
     let from = listed(away.iter().map(|at| regions[*at].name.to_owned()));
-    let done = shares == goals.goals;
+    let done = shares == goals.by_phase;
     let mut message = match () {
         () if done => format!("{to_move} % shifted away from {from}"),
         () if moved > to_move => format!("{moved} % shifted away from {from}, of which {to_move} % are to stay so"),
         () => format!("shifting {moved} of {to_move} % away from {from}"),
     };
-    let short: Vec<_> = (0..regions.len()).filter(|at| shares[*at] < goals.goals[*at]).collect();
+    let short: Vec<_> = (0..regions.len()).filter(|at| shares[*at] < goals.by_phase[*at]).collect();
     if !short.is_empty() {
-        let waits = short.iter().map(|at| waits_for(&regions[*at], goals.goals[*at], total));
+        let waits = short.iter().map(|at| waits_for(&regions[*at], goals.by_phase[*at], total));
         message = format!("{message}, waiting for {}", listed(waits));
     }
-    let serves = |at: &usize| regions[*at].phase == BreakerPhase::Serving && goals.goals[*at] > 0;
+    let serves = |at: &usize| regions[*at].phase == BreakerPhase::Serving && goals.by_phase[*at] > 0;
     let told = |at: &usize, is: &dyn Fn(&Region<'_>, u32) -> bool| {
         is(&regions[*at], shares[*at]).then(|| regions[*at].name.to_owned())
     };
@@ -69,9 +69,8 @@ fn waits_for(region: &Region<'_>, goal: u32, total: Known<u64>) -> String {
             let enough = (region.ready..=region.most).find(|shards| room_per_second(*shards, per_shard) >= asked);
             match enough.map(|shards| shards - region.ready) {
                 Some(0) => format!("room in {name}"),
-                Some(1) => format!("1 shard in {name}"),
-                Some(shards) => format!("{shards} shards in {name}"),
-                None => format!("room in {name}, which may have {} shards at most", region.most),
+                Some(shards) => format!("{} in {name}", plural(shards)),
+                None => format!("room in {name}, which may have {} at most", plural(region.most)),
             }
         }
         _ => format!("reports from {name}"),
@@ -82,6 +81,10 @@ fn waits_for(region: &Region<'_>, goal: u32, total: Known<u64>) -> String {
 fn is_full(region: &Region<'_>, share: u32, total: Known<u64>) -> bool {
     let (Known::Is(total), Some(per_shard)) = (total, region.per_shard) else { return false };
     part(total, share.into(), 1_000) > room_per_second(region.ready, per_shard)
+}
+
+fn plural(shards: u32) -> String {
+    if shards == 1 { "1 shard".to_owned() } else { format!("{shards} shards") }
 }
 
 fn percent(permille: u32) -> u32 {

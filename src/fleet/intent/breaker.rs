@@ -46,9 +46,19 @@ fn percent(field: &str, value: i32) -> Result<u32, SpecError> {
     })
 }
 
-pub(super) fn parse_traffic(traffic: &api::Traffic) -> Result<TrafficIntent, SpecError> {
+/// Most Services that one rule of an `HTTPRoute` leads to.
+const MOST_BACKENDS: usize = 16;
+
+pub(super) fn parse_traffic(traffic: &api::Traffic, regions: usize) -> Result<TrafficIntent, SpecError> {
     let gateway = match traffic.mode {
         api::TrafficMode::EndpointSlice => None,
+        api::TrafficMode::Gateway if regions > MOST_BACKENDS => {
+            return Err(SpecError::OutOfRange {
+                field: "regions".to_owned(),
+                value: i64::try_from(regions).unwrap_or(i64::MAX),
+                instead: "with traffic.mode Gateway write at most 16 regions",
+            });
+        }
         api::TrafficMode::Gateway => {
             let gateway = traffic.gateway.as_ref().filter(|gateway| !gateway.parent_refs.is_empty());
             Some(parse_gateway(gateway.ok_or(SpecError::Empty("traffic.gateway.parentRefs"))?))

@@ -28,9 +28,9 @@ pub(super) fn parse(annotations: &BTreeMap<String, String>, regions: &[RegionInt
         match order(verb, value.trim(), regions) {
             Ok(Order::Pause(until)) => manual.scaling_paused_until = Some(until),
             Ok(Order::Region(region, hold)) => {
-                let held = manual.holds.entry(region).or_insert(hold);
-                if held.until < hold.until {
-                    *held = hold;
+                let followed = manual.holds.entry(region).or_insert(hold);
+                if followed.until < hold.until {
+                    *followed = hold;
                 }
             }
             Err(problem) if manual.problems.len() < PROBLEMS => {

@@ -123,3 +123,69 @@ fn what_the_autoscaler_cannot_go_by_is_named() {
     let error = error_after(|dispatcher| dispatcher.spec.autoscaling.target_drain_time = "soon".to_owned());
     assert!(error.starts_with("autoscaling.targetDrainTime: \"soon\" cannot be read"), "{error}");
 }
+
+#[test]
+fn a_spec_that_says_nothing_of_breakers_and_traffic_means_the_defaults() {
+    let intent = fixtures::intent();
+    assert_eq!(intent.breaker, BreakerIntent::default());
+    assert_eq!((intent.traffic, intent.manual), (TrafficIntent::default(), ManualIntent::default()));
+}
+
+#[test]
+fn a_breaker_is_read_as_it_is_written() {
+    let mut dispatcher = fixtures::dispatcher();
+    let text = "{failureRatio: 20, window: 30s, minimumAttempts: 7, baseTripTime: 1m, maxTripTime: 1h, \
+                rampPercents: [50, 100], whenAllUnhealthy: Shed}";
+    dispatcher.spec.breaker = serde_yaml::from_str(text).unwrap();
+    let expected = BreakerIntent {
+        failure_ratio: 20,
+        window: Duration::from_secs(30),
+        minimum_attempts: 7,
+        base_trip_time: Duration::from_mins(1),
+        max_trip_time: Duration::from_hours(1),
+        ramp: vec![50, 100],
+        when_all_unhealthy: crate::fleet::WhenAllUnhealthy::Shed,
+    };
+    assert_eq!(FleetIntent::parse(&dispatcher, &fixtures::shard_defaults()).unwrap().breaker, expected);
+}
+
+#[test]
+fn what_a_breaker_cannot_go_by_is_named() {
+    let error = error_after(|dispatcher| dispatcher.spec.breaker.failure_ratio = 0);
+    assert_eq!(error, "breaker.failureRatio: 0 is out of range; write a number from 1 to 100");
+    let error = error_after(|dispatcher| dispatcher.spec.breaker.window = "0s".to_owned());
+    assert_eq!(error, r#"breaker.window: "0s" cannot be read; write a duration such as 5s"#);
+    for ramp in [vec![], vec![5, 50], vec![50, 5, 100], vec![5, 5, 100], (84..=100).collect()] {
+        let error = error_after(|dispatcher| dispatcher.spec.breaker.ramp_percents = ramp.clone());
+        assert!(error.ends_with("percentages that grow and end with 100, such as [5, 10, 25, 50, 100]"), "{error}");
+    }
+}
+
+#[test]
+fn a_gateway_is_read_with_its_listener_and_hosts() {
+    let intent = FleetIntent::parse(&fixtures::behind_a_gateway(), &fixtures::shard_defaults()).unwrap();
+    let gateway = intent.traffic.gateway.unwrap();
+    let parent = &gateway.parents[0];
+    let names = (parent.name.as_str(), parent.namespace.as_deref(), parent.section.as_deref());
+    assert_eq!(names, ("public", Some("gateways"), Some("https")));
+    assert_eq!(gateway.hostnames, ["orders.example.com"]);
+}
+
+#[test]
+fn mode_gateway_without_a_gateway_or_with_too_many_regions_is_named() {
+    let error = error_after(|dispatcher| dispatcher.spec.traffic.mode = crate::api::TrafficMode::Gateway);
+    assert_eq!(error, "traffic.gateway.parentRefs: give at least one entry");
+    let mut dispatcher = fixtures::behind_a_gateway();
+    let region = dispatcher.spec.regions[0].clone();
+    dispatcher.spec.regions = (0..17).map(|n| Region { name: format!("r{n}"), ..region.clone() }).collect();
+    let error = FleetIntent::parse(&dispatcher, &fixtures::shard_defaults()).unwrap_err().to_string();
+    assert_eq!(error, "regions: 17 is out of range; with traffic.mode Gateway write at most 16 regions");
+}
+
+#[test]
+fn a_slip_in_an_annotation_stops_no_fleet() {
+    let mut dispatcher = fixtures::dispatcher();
+    dispatcher.metadata.annotations = Some([("signalbox.dev/drain-eu-west".to_owned(), "yes".to_owned())].into());
+    let manual = FleetIntent::parse(&dispatcher, &fixtures::shard_defaults()).unwrap().manual;
+    assert_eq!((manual.holds.len(), manual.problems.len()), (0, 1));
+}

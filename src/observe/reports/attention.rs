@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use signalbox_contract::{BreakerPhase, RoutingReport};
 
-use crate::fleet::{Observation, Report, approximate_age, approximate_count};
+use crate::fleet::{DataPort, Observation, Report, approximate_age, approximate_count};
 
 /// Least time between two looks because of what people are told.
 const UNHURRIED: Duration = Duration::from_secs(2);
@@ -16,6 +16,8 @@ const UNHURRIED: Duration = Duration::from_secs(2);
 const SWITCHED: Duration = Duration::from_millis(250);
 /// A backlog below this many events is no spike.
 const SPIKE_EVENTS: u64 = 16;
+/// For how long another region must have been silent to a shard, in milliseconds, to be news.
+const SILENT_MS: u64 = 1000;
 /// Events a second below which it does not matter how many there are.
 const TRICKLE: f64 = 10.0;
 
@@ -34,8 +36,9 @@ pub(super) struct Attention {
 
 impl Attention {
     /// Whether the fleet has to be looked at again for this, `at` by our monotonic clock.
-    pub(super) fn matters(&mut self, observation: &Observation<Report>, at: Duration) -> bool {
-        let now = Self::of(observation, at);
+    pub(super) fn matters(&mut self, observation: &Observation<Report>, port: DataPort, at: Duration) -> bool {
+        let mut now = Self::of(observation, at);
+        now.state.extend([matches!(port, DataPort::Silent(_)), matches!(port, DataPort::Answers(_))]);
         let since = self.at.map_or(Duration::MAX, |before| at.saturating_sub(before));
         let spike = now.backlog_events >= SPIKE_EVENTS && now.backlog_events / 2 >= self.backlog_events;
         let switched = now.state != self.state && since >= SWITCHED;
@@ -59,9 +62,15 @@ impl Attention {
             Observation::Reading { value, .. } => {
                 let shard = &value.shard;
                 let tripped = shard.sinks.iter().map(|sink| sink.phase != BreakerPhase::Serving);
+                let regions = shard.traffic.iter().flat_map(|traffic| &traffic.regions);
+                let cut_off = regions.map(|seen| seen.asked > 0 && seen.answered == 0 && seen.silent_ms >= SILENT_MS);
                 Self {
                     at,
-                    state: [true, shard.accepting].into_iter().chain(tripped).collect(),
+                    state: [true, shard.accepting, value.trouble.is_some()]
+                        .into_iter()
+                        .chain(tripped)
+                        .chain(cut_off)
+                        .collect(),
                     routing: shard.routing.as_ref().map(Stage::of),
                     backlog_events: shard.backlog_events,
                     accepted: value.rates.as_ref().map_or(0.0, |rates| rates.accepted),
@@ -114,6 +123,13 @@ mod tests {
     use super::*;
     use crate::fixtures;
     use crate::fleet::{NotRead, Rates};
+    use signalbox_contract::{RegionSeen, TrafficReport};
+
+    impl Attention {
+        fn matters_heard(&mut self, observation: &Observation<Report>, at: Duration) -> bool {
+            self.matters(observation, DataPort::NotAsked, at)
+        }
+    }
 
     fn reading(backlog: u64, change: impl FnOnce(&mut Report)) -> Observation<Report> {
         let mut value = fixtures::reading(backlog, Duration::ZERO).value().unwrap().clone();
@@ -129,23 +145,24 @@ mod tests {
     fn looks(backlogs: impl IntoIterator<Item = u64>) -> usize {
         let mut attention = Attention::default();
         let looks =
-            (0..).zip(backlogs).filter(|(n, backlog)| attention.matters(&reading(*backlog, |_| {}), at(n * 100)));
+            (0..).zip(backlogs).filter(|(n, backlog)| attention.matters_heard(&reading(*backlog, |_| {}), at(n * 100)));
         looks.count()
     }
 
     #[test]
     fn moving_counters_alone_are_nothing_to_tell() {
         let mut attention = Attention::default();
-        assert!(attention.matters(&reading(0, |_| {}), at(0)));
+        assert!(attention.matters_heard(&reading(0, |_| {}), at(0)));
         let later = reading(0, |report| report.shard.accepted_total += 5000);
-        assert!(!attention.matters(&later, at(60_000)));
+        assert!(!attention.matters_heard(&later, at(60_000)));
     }
 
     #[test]
     fn a_spike_matters_at_once_and_each_time_it_doubles() {
         let mut attention = Attention::default();
-        attention.matters(&reading(0, |_| {}), at(0));
-        let seen = [20, 30, 39, 40, 79, 80, 1000].map(|events| attention.matters(&reading(events, |_| {}), at(1)));
+        attention.matters_heard(&reading(0, |_| {}), at(0));
+        let seen =
+            [20, 30, 39, 40, 79, 80, 1000].map(|events| attention.matters_heard(&reading(events, |_| {}), at(1)));
         assert_eq!(seen, [true, false, false, true, false, true, true]);
     }
 
@@ -159,22 +176,22 @@ mod tests {
     #[test]
     fn a_switch_matters_at_once_but_not_all_the_time() {
         let mut attention = Attention::default();
-        attention.matters(&reading(0, |_| {}), at(0));
+        attention.matters_heard(&reading(0, |_| {}), at(0));
         let full = reading(0, |report| report.shard.accepting = false);
-        assert!(attention.matters(&full, at(300)));
-        assert!(!attention.matters(&reading(0, |_| {}), at(400)));
-        assert!(attention.matters(&reading(0, |_| {}), at(600)));
+        assert!(attention.matters_heard(&full, at(300)));
+        assert!(!attention.matters_heard(&reading(0, |_| {}), at(400)));
+        assert!(attention.matters_heard(&reading(0, |_| {}), at(600)));
         let silent = NotRead { why: "no".to_owned(), since: fixtures::now() };
-        assert!(attention.matters(&Observation::Unreachable(silent), at(900)));
+        assert!(attention.matters_heard(&Observation::Unreachable(silent), at(900)));
     }
 
     #[test]
     fn each_step_of_routing_matters_at_once_and_the_count_of_slots_does_not() {
         let mut attention = Attention::default();
-        attention.matters(&reading(0, |_| {}), at(0));
+        attention.matters_heard(&reading(0, |_| {}), at(0));
         let mut says = |epoch, claiming, empty| {
             let routing = RoutingReport { epoch, claiming, empty, ..RoutingReport::default() };
-            attention.matters(&reading(0, |report| report.shard.routing = Some(routing)), at(1))
+            attention.matters_heard(&reading(0, |report| report.shard.routing = Some(routing)), at(1))
         };
         let seen = [says(1, 9, false), says(1, 8, false), says(1, 0, false), says(1, 0, false), says(2, 0, true)];
         assert_eq!(seen, [true, false, true, false, true]);
@@ -184,17 +201,46 @@ mod tests {
     fn more_traffic_matters_though_all_of_it_is_delivered() {
         let flowing = |accepted| reading(0, |report| report.rates = Some(Rates { accepted, ..Rates::default() }));
         let mut attention = Attention::default();
-        attention.matters(&flowing(1000.0), at(0));
-        assert!(!attention.matters(&flowing(1400.0), at(3000)));
-        assert!(!attention.matters(&flowing(1600.0), at(1000)));
-        assert!(attention.matters(&flowing(1600.0), at(3000)));
+        attention.matters_heard(&flowing(1000.0), at(0));
+        assert!(!attention.matters_heard(&flowing(1400.0), at(3000)));
+        assert!(!attention.matters_heard(&flowing(1600.0), at(1000)));
+        assert!(attention.matters_heard(&flowing(1600.0), at(3000)));
     }
 
     #[test]
     fn trouble_with_reports_is_told() {
         let mut attention = Attention::default();
-        attention.matters(&reading(0, |_| {}), at(0));
+        attention.matters_heard(&reading(0, |_| {}), at(0));
         let trouble = NotRead { why: "no".to_owned(), since: fixtures::now() };
-        assert!(attention.matters(&reading(0, |report| report.trouble = Some(trouble)), at(3000)));
+        assert!(attention.matters_heard(&reading(0, |report| report.trouble = Some(trouble)), at(3000)));
+    }
+
+    #[test]
+    fn reports_that_are_missing_and_what_ports_say_then_matter_at_once() {
+        let mut attention = Attention::default();
+        attention.matters_heard(&reading(0, |_| {}), at(0));
+        let missing = reading(0, |report| {
+            report.trouble = Some(NotRead { why: "no".to_owned(), since: fixtures::now() });
+        });
+        assert!(attention.matters(&missing, DataPort::NotAsked, at(2000)));
+        assert!(!attention.matters(&missing, DataPort::NotAsked, at(2300)));
+        assert!(attention.matters(&missing, DataPort::Silent(fixtures::now()), at(2600)));
+        assert!(attention.matters(&missing, DataPort::Answers(fixtures::now()), at(2900)));
+        assert!(!attention.matters(&missing, DataPort::Answers(fixtures::now() + at(500)), at(3200)));
+    }
+
+    #[test]
+    fn another_region_that_a_shard_cannot_reach_matters_at_once_and_for_how_long_does_not() {
+        let sees = |silent_ms| {
+            reading(0, |report| {
+                let seen = RegionSeen { name: "us-east".to_owned(), asked: 2, answered: 0, silent_ms };
+                report.shard.traffic = Some(TrafficReport { regions: vec![seen], ..TrafficReport::default() });
+            })
+        };
+        let mut attention = Attention::default();
+        attention.matters_heard(&sees(0), at(0));
+        assert!(!attention.matters_heard(&sees(500), at(500)));
+        assert!(attention.matters_heard(&sees(1000), at(1000)));
+        assert!(!attention.matters_heard(&sees(2000), at(2000)));
     }
 }

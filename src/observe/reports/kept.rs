@@ -8,12 +8,18 @@ use signalbox_contract::ShardReport;
 use super::attention::Attention;
 use super::checks::{Checks, Refusal};
 use super::rates::Window;
-use crate::fleet::{NotRead, Observation, Report};
+use crate::fleet::{DataPort, NotRead, Observation, Report};
 
 /// For how long the last report stands when none comes: one that is lost, or a shard that restarts, is no news.
 const GRACE: Duration = Duration::from_secs(10);
 /// For how long reports may be missing without a word: a shard gives one every second, so two are by then.
 const MISSED: Duration = Duration::from_secs(2);
+/// How often a shard gives a report.
+const DUE: Duration = Duration::from_secs(1);
+/// From such a silence on its events port is asked: its report is due, and does not come.
+pub(super) const QUIET: Duration = Duration::from_millis(1200);
+/// What a shard is given in addition that is asked for one report at a time.
+const UNHURRIED: Duration = Duration::from_secs(2);
 
 /// When something was heard.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +36,12 @@ pub(super) struct Kept {
     pub(super) observation: Observation<Report>,
     quiet_since: Option<Timestamp>,
     silent_since: Option<Timestamp>,
+    /// When a report was taken last; or, of one that never gave any, when it was first missed.
+    heard_at: Option<Duration>,
+    /// Why the latest report is missing, if that was said.
+    why: Option<String>,
+    /// Whether its events port answers, while reports are missing.
+    pub(super) data_port: DataPort,
     checks: Checks,
     window: Window,
     attention: Attention,
@@ -46,6 +58,7 @@ impl Kept {
         let shard = match answer {
             Ok(shard) => shard,
             Err(why) => {
+                self.heard_at.get_or_insert(now.at);
                 self.missing(why, now.wall, MISSED);
                 return Ok(());
             }
@@ -54,6 +67,7 @@ impl Kept {
             before.shard.incarnation == shard.incarnation && before.shard.accepted_total == shard.accepted_total
         });
         if let Err(refusal) = self.checks.take(&shard, now.at) {
+            self.heard_at.get_or_insert(now.at);
             self.missing(refusal.why.clone(), now.wall, Duration::ZERO);
             return Err(refusal);
         }
@@ -65,7 +79,8 @@ impl Kept {
         };
         let quiet_for = self.quiet_since.map_or(Duration::ZERO, |since| now.wall.duration_since(since).unsigned_abs());
         let rates = self.window.take(&shard);
-        self.silent_since = None;
+        (self.silent_since, self.why, self.data_port) = (None, None, DataPort::NotAsked);
+        self.heard_at = Some(now.at);
         let value = Report { shard, quiet_for, rates, trouble: None };
         self.observation = Observation::Reading { value, taken_at: now.wall };
         Ok(())
@@ -73,12 +88,46 @@ impl Kept {
 
     /// Whether the fleet has to be looked at again.
     pub(super) fn matters(&mut self, at: Duration) -> bool {
-        self.attention.matters(&self.observation, at)
+        self.attention.matters(&self.observation, self.data_port, at)
+    }
+
+    /// For how long nothing was heard, beyond what is usual for it.
+    pub(super) fn silent_for(&self, at: Duration) -> Duration {
+        let one_at_a_time = self.observation.value().is_some_and(|report| report.shard.sequence == 0);
+        let usual = if one_at_a_time { UNHURRIED } else { Duration::ZERO };
+        self.heard_at.map_or(Duration::ZERO, |heard_at| at.saturating_sub(heard_at).saturating_sub(usual))
+    }
+
+    /// Time passes. Two reports that are missing are said by then, whatever becomes of the connection.
+    pub(super) fn pass(&mut self, now: Moment) {
+        let silent = self.silent_for(now.at);
+        let unsaid = self.observation.value().is_some_and(|report| report.trouble.is_none());
+        if silent < MISSED || !(unsaid || (silent >= GRACE && self.observation.value().is_some())) {
+            return;
+        }
+        // It is missing since it was due.
+        self.silent_since.get_or_insert(now.wall - silent.saturating_sub(DUE));
+        let why = self.why.clone().unwrap_or_else(|| format!("it has not reported for {MISSED:?}"));
+        self.missing(why, now.wall, Duration::ZERO);
+    }
+
+    /// Its events port was asked at this moment.
+    pub(super) fn asked(&mut self, answers: bool, asked: Moment, now: Moment) {
+        if self.silent_for(now.at) < QUIET {
+            // It has been heard in the meantime.
+            return;
+        }
+        self.data_port = match (answers, self.data_port) {
+            (true, _) => DataPort::Answers(now.wall),
+            (false, DataPort::Silent(since)) => DataPort::Silent(since),
+            (false, _) => DataPort::Silent(asked.wall),
+        };
     }
 
     /// No report: what stands in its place, and that it is missing, once that is so for `unsaid`.
     fn missing(&mut self, why: String, now: Timestamp, unsaid: Duration) {
         let since = *self.silent_since.get_or_insert(now);
+        self.why = Some(why.clone());
         self.quiet_since = None;
         match &mut self.observation {
             Observation::Reading { value, taken_at } if now.duration_since(*taken_at).unsigned_abs() < GRACE => {
@@ -182,6 +231,58 @@ mod tests {
         assert_eq!(report.trouble, Some(NotRead { why: "still not".to_owned(), since }));
         kept.take(Ok(shard(7, 5)), after(5)).unwrap();
         assert_eq!(kept.observation.value().unwrap().trouble, None);
+    }
+
+    fn at(milliseconds: u64) -> Moment {
+        let at = Duration::from_millis(milliseconds);
+        Moment { wall: fixtures::now() + at, at }
+    }
+
+    #[test]
+    fn two_missing_reports_are_said_when_they_are_whatever_becomes_of_the_connection() {
+        let mut kept = Kept::default();
+        kept.take(Ok(numbered(1, 5)), at(0)).unwrap();
+        kept.pass(at(1999));
+        assert_eq!(kept.observation.value().unwrap().trouble, None);
+        kept.pass(at(2000));
+        let trouble = kept.observation.value().unwrap().trouble.clone().unwrap();
+        assert_eq!(trouble, NotRead { why: "it has not reported for 2s".to_owned(), since: at(1000).wall });
+        assert!(kept.matters(at(2000).at));
+        kept.pass(at(9999));
+        assert!(kept.observation.value().is_some());
+        kept.pass(at(10_000));
+        assert_eq!(silent(&kept), &trouble);
+        assert_eq!(kept.data_port, DataPort::NotAsked, "nobody has asked");
+    }
+
+    #[test]
+    fn a_shard_that_is_asked_for_one_report_at_a_time_is_given_time() {
+        let mut kept = Kept::default();
+        kept.take(Ok(shard(0, 5)), at(0)).unwrap();
+        kept.pass(at(3999));
+        assert_eq!(
+            (kept.observation.value().unwrap().trouble.is_some(), kept.silent_for(at(3000).at)),
+            (false, at(1000).at)
+        );
+        kept.pass(at(4000));
+        assert!(kept.observation.value().unwrap().trouble.is_some());
+    }
+
+    #[test]
+    fn what_a_port_says_stands_until_a_report_comes() {
+        let mut kept = Kept::default();
+        kept.take(Ok(numbered(1, 5)), at(0)).unwrap();
+        kept.asked(false, at(900), at(1100));
+        assert_eq!(kept.data_port, DataPort::NotAsked, "it is not silent yet");
+        kept.asked(false, at(1200), at(1700));
+        kept.asked(false, at(1800), at(2300));
+        assert_eq!(kept.data_port, DataPort::Silent(at(1200).wall), "since when it was asked in vain");
+        kept.asked(true, at(2300), at(2310));
+        assert_eq!(kept.data_port, DataPort::Answers(at(2310).wall));
+        kept.asked(false, at(2800), at(3300));
+        assert_eq!(kept.data_port, DataPort::Silent(at(2800).wall));
+        kept.take(Ok(numbered(4, 5)), at(3400)).unwrap();
+        assert_eq!(kept.data_port, DataPort::NotAsked);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! pods --> one task each: stream.rs --line--> checks.rs --taken--> kept.rs, rates.rs
-//!                                                                      |
+//!                         silence.rs --none comes--> port.rs ------>   |
 //!                                            fleets <-- pacer.rs <-- attention.rs: does it matter?
 //! ```
 //!
@@ -18,7 +18,9 @@ mod backoff;
 mod checks;
 mod kept;
 mod pacer;
+mod port;
 mod rates;
+mod silence;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -27,14 +29,14 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use signalbox_contract::{ADMIN_PORT, CONTROL_PORT, ShardReport};
+use signalbox_contract::{ADMIN_PORT, CONTROL_PORT, EVENTS_PORT, ShardReport};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::caches::{Caches, Poke, fleet_of};
 use crate::clock;
-use crate::fleet::{Keyring, Observation, Report, names};
+use crate::fleet::{DataPort, Keyring, Observation, Report, names};
 use crate::metrics::Metrics;
 use crate::tls::Identity;
 use backoff::Backoff;
@@ -81,6 +83,8 @@ struct Shard {
     uid: String,
     ip: String,
     port: u16,
+    /// The port that takes events.
+    events: u16,
     /// Whether it has keys.
     keyed: bool,
     namespace: String,
@@ -97,6 +101,8 @@ struct Means {
     pokes: UnboundedSender<Poke>,
     metrics: Metrics,
     places: Arc<Semaphore>,
+    /// For events ports that are asked at once.
+    asks: Arc<Semaphore>,
     keys: Keys,
 }
 
@@ -104,10 +110,10 @@ struct Means {
 type Keys = Arc<dyn Fn(&str, &str) -> Option<Keyring> + Send + Sync>;
 
 impl Reports {
-    /// What the shard in this pod said last.
-    pub(super) fn of(&self, pod: &Pod) -> Observation<Report> {
+    /// What the shard in this pod said last, and whether its events port answers.
+    pub(super) fn of(&self, pod: &Pod) -> (Observation<Report>, DataPort) {
         let uid = pod.uid().unwrap_or_default();
-        self.lock().get(&uid).map_or(Observation::NotYet, |kept| kept.observation.clone())
+        self.lock().get(&uid).map_or_else(Default::default, |kept| (kept.observation.clone(), kept.data_port))
     }
 
     /// Listens for ever, and pokes the fleets whose picture changes. Says so once every shard has been heard or found
@@ -136,8 +142,14 @@ impl Reports {
         let (paced, asked) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         tasks.spawn(pacer::run(asked, pokes));
-        let means =
-            Means { reports: self.clone(), pokes: paced, metrics, places: Arc::new(Semaphore::new(CONCURRENCY)), keys };
+        let means = Means {
+            reports: self.clone(),
+            pokes: paced,
+            metrics,
+            places: Arc::new(Semaphore::new(CONCURRENCY)),
+            asks: Arc::new(Semaphore::new(silence::CONCURRENCY)),
+            keys,
+        };
         let mut first_round = Some((all_asked, shards(), self.epoch.elapsed() + FIRST_ROUND));
         let mut listening: BTreeMap<String, (Shard, AbortHandle)> = BTreeMap::new();
         loop {
@@ -152,7 +164,7 @@ impl Reports {
             self.lock().retain(|uid, _| now.contains_key(uid));
             for (uid, shard) in now {
                 listening.entry(uid).or_insert_with(|| {
-                    let task = tasks.spawn(means.clone().follow(shard.clone()));
+                    let task = tasks.spawn(means.clone().attend(shard.clone()));
                     (shard, task)
                 });
             }
@@ -198,6 +210,7 @@ fn shard_of(pod: &Pod) -> Option<Shard> {
         uid: pod.uid()?,
         ip: status.pod_ip.clone()?,
         port: if keyed { CONTROL_PORT } else { ADMIN_PORT },
+        events: EVENTS_PORT,
         keyed,
         namespace: pod.namespace()?,
         fleet: pod.labels().get(names::FLEET_LABEL)?.clone(),
@@ -208,15 +221,19 @@ fn shard_of(pod: &Pod) -> Option<Shard> {
 }
 
 impl Means {
-    /// Listens to one shard until the task is ended.
-    async fn follow(self, shard: Shard) {
+    /// Listens to one shard, and to its silence, until the task is ended.
+    async fn attend(self, shard: Shard) {
+        tokio::join!(self.follow(&shard), self.watch(&shard));
+    }
+
+    async fn follow(&self, shard: &Shard) {
         let mut backoff = Backoff::default();
         loop {
-            let ended = self.listen_once(&shard, &mut backoff).await;
+            let ended = self.listen_once(shard, &mut backoff).await;
             let wait = match ended {
                 Ok(wait) => wait,
                 Err(why) => {
-                    let _ = self.keep(&shard, Err(why));
+                    let _ = self.keep(shard, Err(why));
                     None
                 }
             };

@@ -78,6 +78,7 @@ fn shard(port: u16) -> Shard {
         uid: format!("uid-{port}"),
         ip: "127.0.0.1".to_owned(),
         port,
+        events: 1,
         keyed: false,
         namespace: "shop".to_owned(),
         fleet: "orders".to_owned(),
@@ -392,4 +393,82 @@ fn a_pod_says_itself_whether_it_has_keys() {
     assert_eq!((with.keyed, with.port), (true, CONTROL_PORT));
     let without = shard_of(&pod(serde_json::json!([{"name": "admin", "containerPort": 9090}]))).unwrap();
     assert_eq!((without.keyed, without.port), (false, ADMIN_PORT));
+}
+
+/// An events port that answers as long as this is set.
+async fn events_port(answers: Arc<std::sync::atomic::AtomicBool>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            if answers.load(std::sync::atomic::Ordering::SeqCst) {
+                let _ = stream.read(&mut [0; 256]).await;
+                let _ = stream.write_all(b"HTTP/1.1 405 Method Not Allowed\r\n\r\n").await;
+            } else {
+                // As one whose packets are lost.
+                held.push(stream);
+            }
+        }
+    });
+    port
+}
+
+impl Listening {
+    fn port(&self, port: u16) -> DataPort {
+        self.reports.lock().get(&format!("uid-{port}")).map(|kept| kept.data_port).unwrap_or_default()
+    }
+
+    async fn until_port(&self, port: u16, what: &str, is: impl Fn(DataPort) -> bool) {
+        let waiting = async {
+            while !is(self.port(port)) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        assert!(waited.is_ok(), "waited in vain for {what}: {:?}", self.port(port));
+    }
+}
+
+#[tokio::test]
+async fn a_shard_that_falls_silent_is_said_to_be_and_its_events_port_is_asked_before_anybody_waits_for_it() {
+    let answers = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut speaker = Speaker::start().await;
+    let events = events_port(answers.clone()).await;
+    let mut listening = Listening::to([Shard { events, ..shard(speaker.port) }]);
+    let mut voice = speaker.streaming().await;
+    voice.report(1, 0).await;
+    listening.backlog(speaker.port, 0).await;
+    let heard = Instant::now();
+    listening.pokes.recv().await.unwrap();
+    listening.until_port(speaker.port, "a silent port", |port| matches!(port, DataPort::Silent(_))).await;
+    assert!(heard.elapsed() >= Duration::from_secs(1), "asked after {:?}", heard.elapsed());
+    let is_missing = |seen: &Observation<Report>| seen.value().is_some_and(|report| report.trouble.is_some());
+    listening.until(speaker.port, "a missing report", is_missing).await;
+    let poked = tokio::time::timeout(PATIENCE, listening.pokes.recv()).await;
+    assert!(poked.is_ok(), "nobody was told");
+    // Two reports are missing after two seconds; the rest is what a busy machine may take.
+    assert!(heard.elapsed() < Duration::from_secs(4), "said after {:?}", heard.elapsed());
+    answers.store(true, std::sync::atomic::Ordering::SeqCst);
+    listening.until_port(speaker.port, "a port that answers", |port| matches!(port, DataPort::Answers(_))).await;
+    let mut again = speaker.streaming().await;
+    again.report(2, 0).await;
+    listening.until_port(speaker.port, "a port that is not asked", |port| port == DataPort::NotAsked).await;
+    listening.backlog(speaker.port, 0).await;
+}
+
+#[tokio::test]
+async fn the_events_port_of_a_shard_that_reports_is_left_alone() {
+    let mut speaker = Speaker::start().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let events = listener.local_addr().unwrap().port();
+    let listening = Listening::to([Shard { events, ..shard(speaker.port) }]);
+    let mut voice = speaker.streaming().await;
+    for sequence in 1..=4 {
+        voice.report(sequence, sequence).await;
+        listening.backlog(speaker.port, sequence).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let asked = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+    assert!(asked.is_err(), "a port was asked that nobody had to ask");
 }

@@ -216,6 +216,12 @@ fn a_table_that_the_api_server_drops_is_noticed() {
     let mut pruned = sent.clone();
     pruned.regions[0].routing = None;
     assert!(!is_kept(&sent, Some(&pruned)) && !is_kept(&sent, None));
+    let mut pruned = sent.clone();
+    pruned.regions[1].breaker = None;
+    assert!(!is_kept(&sent, Some(&pruned)));
+    let mut shifted = sent.clone();
+    shifted.traffic = Some(crate::api::TrafficStatus { version: 1, ..Default::default() });
+    assert!(!is_kept(&shifted, Some(&sent)));
     let without = status_of(&settled());
     assert!(is_kept(&without, Some(&without)));
 }

@@ -48,6 +48,7 @@ pub(in crate::serve) struct Started {
     pub(in crate::serve) claiming: Arc<Claiming>,
     /// What the sinks' tasks go by.
     pub(in crate::serve) gates: Vec<Gate>,
+    pub(in crate::serve) transfers: Arc<Transfers>,
     /// The driver. It ends when nobody has the claims any more.
     pub(in crate::serve) driver: JoinHandle<()>,
 }
@@ -83,10 +84,11 @@ impl Start {
         let all = Arc::new((0..SLOTS).collect());
         let (claims, effects) = Claims::restart(ordinal, id, crate::random::next(), all, durable, &inherited.collect());
         let shared = Arc::new(Shared::new(claims));
-        let jobs = Jobs { transfers: Arc::new(transfers), log, writer, dir: data_dir, id, pause: tick, batch_bytes };
+        let transfers = Arc::new(transfers);
+        let jobs = Jobs { transfers: transfers.clone(), log, writer, dir: data_dir, id, pause: tick, batch_bytes };
         let (claiming, inbox) = Claiming::new((fleet, region), ordinal, id, shared.clone());
         let driver = Driver::new(ordinal, shared, outbox, jobs, marks, metrics);
         let driver = tokio::spawn(driver.run(effects, inbox, tick));
-        Ok(Started { claiming: Arc::new(claiming), gates, driver })
+        Ok(Started { claiming: Arc::new(claiming), gates, transfers, driver })
     }
 }

@@ -24,9 +24,11 @@ pub(super) mod fixtures;
 mod held;
 mod owner;
 mod passing;
+mod repeats;
 mod room;
 mod split;
 mod store;
+mod taking;
 mod traffic;
 
 use std::sync::Arc;
@@ -49,6 +51,7 @@ pub(super) use owner::{HandOver, Outcome};
 pub(super) use passing::Passed;
 pub(super) use room::reached;
 pub(super) use store::{Routing, Store};
+pub(super) use taking::Given;
 
 /// What `POST /` works with. One for all connections.
 pub(super) struct Ingest {

@@ -185,7 +185,7 @@ impl Store {
         }
     }
 
-    fn refused(&self, rejection: Rejection) -> Passed {
+    pub(super) fn refused(&self, rejection: Rejection) -> Passed {
         self.metrics.rejected(rejection.reason);
         if rejection.reason == Reject::LogFailed {
             return Passed::Later("its log takes nothing".to_owned());
@@ -204,7 +204,7 @@ struct Round {
 }
 
 /// A request that waits.
-struct Waits<'a> {
+pub(super) struct Waits<'a> {
     store: &'a Store,
     phase: watch::Receiver<Phase>,
     pause: Duration,
@@ -212,12 +212,12 @@ struct Waits<'a> {
 }
 
 impl<'a> Waits<'a> {
-    fn new(store: &'a Store) -> Self {
+    pub(super) fn new(store: &'a Store) -> Self {
         Self { store, phase: store.phase.clone(), pause: PAUSE.0, counted: false }
     }
 
     /// Resolves when it may have become another answer; not, when the time is over. An error: the shard is stopping.
-    async fn wait(&mut self, routing: &Routing, seen: u64, until: Instant) -> Result<bool, Rejection> {
+    pub(super) async fn wait(&mut self, routing: &Routing, seen: u64, until: Instant) -> Result<bool, Rejection> {
         if !std::mem::replace(&mut self.counted, true) {
             self.store.metrics.held(1);
         }

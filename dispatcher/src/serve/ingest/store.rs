@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::answer::{Rejection, reject};
 use super::held::Held;
 use super::owner::HandOver;
+use super::repeats::Repeats;
 use super::room::{NoRoom, Reservation, Room};
 use crate::event::{self, Event};
 use crate::serve::claiming::{Admission, Router};
@@ -52,6 +53,11 @@ impl Routing {
     fn sheds(&self) -> bool {
         self.traffic.as_ref().is_some_and(|traffic| traffic.sheds())
     }
+
+    /// Whether the own region gives events away.
+    pub(super) fn gives(&self) -> bool {
+        self.traffic.as_ref().is_some_and(|traffic| traffic.gives())
+    }
 }
 
 /// Where accepted events go.
@@ -62,6 +68,8 @@ pub(in crate::serve) struct Store {
     pub(super) metrics: Metrics,
     pub(super) phase: watch::Receiver<Phase>,
     pub(super) routing: Option<Routing>,
+    sinks: Vec<String>,
+    pub(super) repeats: Repeats,
 }
 
 impl Store {
@@ -76,7 +84,14 @@ impl Store {
         routing: Option<Routing>,
     ) -> Self {
         let filters = Filters::new(&config.sinks);
-        Self { filters, room: Room::new(config, log, stats), writer, metrics, phase, routing }
+        let sinks = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let (room, repeats) = (Room::new(config, log, stats), Repeats::default());
+        Self { filters, room, writer, metrics, phase, routing, sinks, repeats }
+    }
+
+    /// The names of the sinks.
+    pub(super) fn sinks(&self) -> &[String] {
+        &self.sinks
     }
 
     /// What can be told before a body is read: whether events are accepted, and whether one would find room.
@@ -94,7 +109,11 @@ impl Store {
 
     /// Those of the events that some sink wants, with room for them in the own log.
     pub(super) fn prepare(&self, events: &[Event]) -> Result<Prepared<'_>, Rejection> {
-        let records = self.records(events);
+        self.reserved(self.records(events))
+    }
+
+    /// These records, with room for them in the own log.
+    pub(super) fn reserved(&self, records: Vec<NewRecord>) -> Result<Prepared<'_>, Rejection> {
         let bytes = records.iter().map(|new| new.record.len() as u64 + OVERHEAD_BYTES).sum();
         let count = records.len() as u64;
         let reservation =
@@ -130,14 +149,26 @@ pub(super) struct Prepared<'a> {
     reservation: Option<Reservation<'a>>,
 }
 
-impl Prepared<'_> {
+impl<'a> Prepared<'a> {
     /// Resolves when they are on disk. The admission goes along with them: whoever asked may go away before that.
     pub(super) async fn store(self, admission: Option<Admission>) -> Result<(), Rejection> {
+        self.stored(|writer, records| writer.append_keeping(records, admission)).await
+    }
+
+    /// The same for events that were accepted elsewhere: see [`Writer::append_taken`].
+    pub(super) async fn taken(self, admission: Option<Admission>) -> Result<(), Rejection> {
+        self.stored(|writer, records| writer.append_taken(records, admission)).await
+    }
+
+    async fn stored<F: Future<Output = Result<(), NotStored>>>(
+        self,
+        append: impl FnOnce(&'a Writer, Vec<NewRecord>) -> F,
+    ) -> Result<(), Rejection> {
         let Self { store, records, reservation } = self;
         let Some(reservation) = reservation else { return Ok(()) };
         let count = records.len() as u64;
         let queued = Instant::now();
-        match store.writer.append_keeping(records, admission).await {
+        match append(&store.writer, records).await {
             Ok(()) => {
                 reservation.stored();
                 store.metrics.accepted(count, queued.elapsed());

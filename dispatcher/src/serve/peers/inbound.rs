@@ -1,11 +1,12 @@
-//! What other shards say to this one: messages for its claims, and events that are passed on to it.
+//! What other shards say to this one: messages for its claims, events that are passed on to it, and those that shards of
+//! other regions give away.
 //!
 //! | status | when | what the sender does |
 //! | --- | --- | --- |
 //! | 200 | events: what became of each part is in the body | as it says |
 //! | 204 | a message was heard, or there is no room for it | nothing: what matters is said again |
 //! | 400 | it is not understood: another version | nothing better |
-//! | 421 | it is for another shard: an address has changed hands | goes by the next table |
+//! | 421 | it is for another shard, or region: an address has changed hands | goes by the next table |
 //! | 503 | not now: starting, or too much at once | tries again |
 //!
 //! A shard that is stopping says so of each part, as something that does not concern the producer. May import `claiming`
@@ -30,7 +31,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::whereabouts::Whereabouts;
 use super::wire::{self, Address, Answers, PartAnswer, Unread};
-use super::{EVENTS_PATH, MESSAGES_PATH};
+use super::{EVENTS_PATH, MESSAGES_PATH, REGIONS_PATH};
 use crate::claims::Ordinal;
 use crate::event;
 use crate::serve::claiming::Router;
@@ -123,25 +124,23 @@ impl Inbound {
         let (address, wire::Batch { epoch, parts }) = wire::batch(body)?;
         self.check(&address, at)?;
         let passed = join_all(parts.into_iter().map(|part| self.store(part, epoch, until))).await;
-        let mut answers = Answers { table: None, parts: Vec::with_capacity(passed.len()) };
-        for passed in passed {
-            answers.parts.push(match passed {
-                Passed::Stored => PartAnswer::Stored,
-                Passed::Redirect(table) => {
-                    // The newest: answers were given at different moments.
-                    if answers.table.as_ref().is_none_or(|before| before.epoch < table.epoch) {
-                        answers.table = Some((*table).clone());
-                    }
-                    PartAnswer::Redirect
-                }
-                Passed::Refused(status, sentence, seconds) => {
-                    PartAnswer::Refused { status: status.as_u16(), sentence, seconds }
-                }
-                Passed::Later(sentence) => PartAnswer::Later(sentence),
-            });
+        Ok(told(passed))
+    }
+
+    /// Takes what a shard of another region gives away.
+    async fn take_given(&self, body: Body) -> Result<Response, Refused> {
+        let (body, _permit) = self.receive(body, Instant::now() + TIME).await?;
+        let (fleet, given) = wire::given(body)?;
+        if fleet != self.fleet || given.to != self.region || given.from == self.region {
+            let here = format!("a shard of fleet {} in region {}", self.fleet, self.region);
+            let sentence = format!("this is {here}, and not of fleet {fleet} in region {}", given.to);
+            return Err(Refused(StatusCode::MISDIRECTED_REQUEST, sentence));
         }
-        let json = [(header::CONTENT_TYPE, "application/json")];
-        Ok((json, wire::of_answers(&answers)).into_response())
+        let (store, until) = (self.store.clone(), Instant::now() + HOLD_TIME);
+        // Goes on when the giver is gone: what is stored then is known when it comes again.
+        let taking = tokio::spawn(async move { store.taken(given, until.into_std()).await });
+        let passed = taking.await.unwrap_or_else(|_| Passed::Later("it was interrupted".to_owned()));
+        Ok(told(vec![passed]))
     }
 
     async fn store(&self, records: Vec<Bytes>, epoch: u64, until: Instant) -> Passed {
@@ -150,6 +149,29 @@ impl Inbound {
             Err(e) => Passed::Refused(StatusCode::BAD_REQUEST, format!("the owner does not understand it: {e}"), None),
         }
     }
+}
+
+/// What became of parts, as it is answered.
+fn told(passed: Vec<Passed>) -> Response {
+    let mut answers = Answers { table: None, parts: Vec::with_capacity(passed.len()) };
+    for passed in passed {
+        answers.parts.push(match passed {
+            Passed::Stored => PartAnswer::Stored,
+            Passed::Redirect(table) => {
+                // The newest: answers were given at different moments.
+                if answers.table.as_ref().is_none_or(|before| before.epoch < table.epoch) {
+                    answers.table = Some((*table).clone());
+                }
+                PartAnswer::Redirect
+            }
+            Passed::Refused(status, sentence, seconds) => {
+                PartAnswer::Refused { status: status.as_u16(), sentence, seconds }
+            }
+            Passed::Later(sentence) => PartAnswer::Later(sentence),
+        });
+    }
+    let json = [(header::CONTENT_TYPE, "application/json")];
+    (json, wire::of_answers(&answers)).into_response()
 }
 
 /// What a shard is told whose request is not taken.
@@ -177,7 +199,12 @@ pub(in crate::serve) fn router(door: Arc<Door>) -> Routes {
             Some(inbound) => answered(inbound.take(request.into_body(), at).await),
             None => closed(),
         };
-    Routes::new().route(MESSAGES_PATH, post(messages)).route(EVENTS_PATH, post(events)).with_state(door)
+    let given = async |State(door): State<Arc<Door>>, request: Request| match door.get() {
+        Some(inbound) => answered(inbound.take_given(request.into_body()).await),
+        None => closed(),
+    };
+    let routes = Routes::new().route(MESSAGES_PATH, post(messages)).route(EVENTS_PATH, post(events));
+    routes.route(REGIONS_PATH, post(given)).with_state(door)
 }
 
 fn answered(result: Result<Response, Refused>) -> Response {

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use super::connect::Connector;
 use super::inbound::Inbound;
 use super::queue::{Part, Queue};
+use super::regions::Regions;
 use super::sender::{self, Ends, Link};
 use super::whereabouts::Whereabouts;
 use super::wire::Address;
@@ -75,6 +76,11 @@ impl Links {
     pub(in crate::serve) fn inbound(&self, router: Arc<dyn Router>, store: Arc<Store>) -> Inbound {
         let inner = &self.0;
         Inbound::new((&inner.fleet, &inner.region, inner.ordinal), router, store, inner.whereabouts.clone())
+    }
+
+    /// The way to shards of other regions.
+    pub(in crate::serve) fn regions(&self) -> Regions {
+        Regions::new(self.0.fleet.clone(), self.0.connector.clone())
     }
 
     /// Follows the tables of `router` until it is gone: says hello to all shards of each.

@@ -32,7 +32,7 @@ use crate::serve::ingest::Outcome;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 
 /// How long an answer may take: longer than the other side waits for what it needs.
-const ANSWER_TIME: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// Most bytes of an answer.
 const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
@@ -239,14 +239,15 @@ async fn carry(sender: Sender, ends: Arc<Ends>, job: Job) -> Carried {
     }
 }
 
-enum Broken {
+pub(super) enum Broken {
     /// Nothing of the request left.
     Unsent,
     /// It may have arrived.
     Sent(String),
 }
 
-async fn post(mut sender: Sender, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Broken> {
+/// Asks, and reads the answer.
+pub(super) async fn post(mut sender: Sender, path: &str, body: Bytes) -> Result<(StatusCode, Bytes), Broken> {
     let broken = |e: &dyn std::fmt::Display| Broken::Sent(format!("the connection broke: {e}"));
     if sender.ready().await.is_err() {
         return Err(Broken::Unsent);

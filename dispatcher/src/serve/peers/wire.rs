@@ -5,8 +5,9 @@
 //! message   head: from whom to whom, the message, the names of sinks; a record per event that is handed over
 //! hello     the same without a message
 //! events    head: from whom to whom, the epoch, events of each part; a record per event
+//! given     head: the fleet, from which region to which, the log, the names of sinks; a record per event, as of a message
 //! answer    JSON: the newer table if one is needed, and what became of each part
-//! record    of a message: origin, time, key, sinks, identity, then as of events: length u32, bytes    little endian
+//! record    of a message, or given: origin, time, key, sinks, identity, then as of events: length u32, bytes    little endian
 //! ```
 //!
 //! What a reader does not know in the head, it ignores; what it must understand gets another version.
@@ -21,6 +22,7 @@ use signalbox_contract::RoutingTable;
 
 use crate::claims::Epoch;
 use crate::serve::claiming::Parcel;
+use crate::serve::ingest::Given;
 
 pub(super) use head::{Address, PartAnswer};
 
@@ -113,6 +115,25 @@ pub(super) fn batch(body: Bytes) -> Result<(Address, Batch), Unread> {
     } else {
         Err(unread("there is more in it than its head says"))
     }
+}
+
+/// The body of what is given to another region.
+pub(super) fn of_given(fleet: &str, given: &Given) -> Bytes {
+    let (fleet, from, to) = (fleet.to_owned(), given.from.clone(), given.to.clone());
+    let mut out = begin(&head::GivenAway { fleet, from, to, log: given.log, sinks: given.sinks.clone() });
+    given.events.iter().for_each(|event| records::put_handed(&mut out, event));
+    out.freeze()
+}
+
+/// What [`of_given`] has written: for which fleet, and what.
+pub(super) fn given(body: Bytes) -> Result<(String, Given), Unread> {
+    let (head, mut rest) = split::<head::GivenAway>(body)?;
+    let mut events = Vec::new();
+    while !rest.is_empty() {
+        events.push(records::take_handed(&mut rest).ok_or_else(|| unread("an event in it is cut off"))?);
+    }
+    let head::GivenAway { fleet, from, to, log, sinks } = head;
+    Ok((fleet, Given { from, to, log, sinks, events }))
 }
 
 /// The body of the answer to a batch.

@@ -91,9 +91,28 @@ impl Writer {
         records: Vec<NewRecord>,
         keep: Option<K>,
     ) -> Result<(), NotStored> {
+        self.queued(records, true, keep).await
+    }
+
+    /// The same for events that were accepted elsewhere. They are stored whatever the duplicate window says: it may
+    /// know them from when they were here before.
+    pub(super) async fn append_taken<K: Send + 'static>(
+        &self,
+        records: Vec<NewRecord>,
+        keep: Option<K>,
+    ) -> Result<(), NotStored> {
+        self.queued(records, false, keep).await
+    }
+
+    async fn queued<K: Send + 'static>(
+        &self,
+        records: Vec<NewRecord>,
+        look: bool,
+        keep: Option<K>,
+    ) -> Result<(), NotStored> {
         let (done, durable) = oneshot::channel();
         let keep = keep.map(|keep| Box::new(keep) as Box<dyn Send>);
-        self.queue.append(Append { records, done, keep })?;
+        self.queue.append(Append { records, look, done, keep })?;
         durable.await.map_err(|_| Ended)?
     }
 
@@ -196,14 +215,14 @@ fn run(
                 }
             }
         }
-        for append in appends.drain(..) {
-            records.extend(append.records);
-            waiters.push((append.done, append.keep));
-        }
-        if let Some(window) = &mut window {
-            let before = records.len();
-            records.retain(|new| !window.is_duplicate(new.identity, new.accepted_at_us));
-            metrics.duplicates(before - records.len());
+        for Append { records: mut new, look, done, keep } in appends.drain(..) {
+            if let Some(window) = &mut window {
+                let before = new.len();
+                new.retain(|new| !window.is_duplicate(new.identity, new.accepted_at_us) || !look);
+                metrics.duplicates(before - new.len());
+            }
+            records.extend(new);
+            waiters.push((done, keep));
         }
         let stored = if records.is_empty() { Ok(()) } else { store(log, &records, end, metrics) };
         metrics.log_is_busy(false);
@@ -256,6 +275,22 @@ mod tests {
             identity: 0,
             record: Bytes::from_static(b"event"),
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_accepted_elsewhere_is_stored_whatever_the_window_knows_and_known_from_then_on() {
+        let log = Arc::new(MemoryLog::open(&Disk::default(), &["a".to_owned()]));
+        let metrics = Metrics::new(&["a".to_owned()]);
+        let (writer, _) = Writer::start(log.clone(), metrics, Duration::from_mins(1)).unwrap();
+        let known = |identity| vec![NewRecord { identity, ..record() }];
+        for stored in [1, 2] {
+            writer.append_taken(known(7), None::<()>).await.unwrap();
+            assert_eq!(log.end(), stored);
+        }
+        writer.append(known(7)).await.unwrap();
+        assert_eq!(log.end(), 2);
+        writer.append(known(8)).await.unwrap();
+        assert_eq!(log.end(), 3);
     }
 
     #[tokio::test]

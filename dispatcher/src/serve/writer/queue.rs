@@ -26,6 +26,8 @@ const LINGER: Duration = Duration::from_millis(2);
 /// The events of one request.
 pub(super) struct Append {
     pub(super) records: Vec<NewRecord>,
+    /// Whether they are looked for in the duplicate window. They are remembered there either way.
+    pub(super) look: bool,
     pub(super) done: oneshot::Sender<Result<(), NotStored>>,
     /// Dropped when they are on disk, or given up.
     pub(super) keep: Option<Box<dyn Send>>,

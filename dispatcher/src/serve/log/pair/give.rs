@@ -59,6 +59,31 @@ impl PairLog {
         Ok(slots)
     }
 
+    /// How many events of these slots some sink has not settled, from `from` on, and up to where that is: all of the
+    /// inherited log, and of the own log about as far as `most` events reach. Reads an index.
+    pub(in crate::serve) fn count(
+        &self,
+        slots: &SlotSet,
+        from: Position,
+        most: usize,
+    ) -> Result<(u64, Position), LogError> {
+        let (mut next, mut count, mut read) = (from, 0, 0);
+        loop {
+            let (part, to) = match self.inherited.get() {
+                Some(inherited) if is_inherited(next) => {
+                    let (part, to) = held(&*inherited.log, self.sinks, next & !INHERITED, READ_BATCH)?;
+                    (part, if to >= inherited.log.end() { 0 } else { to | INHERITED })
+                }
+                None if is_inherited(next) => (Vec::new(), 0),
+                _ if read >= most || next >= self.own.end() => return Ok((count, next)),
+                _ => held(&*self.own, self.sinks, next, READ_BATCH)?,
+            };
+            read += if is_inherited(next) { 0 } else { part.len() };
+            count += part.iter().filter(|held| slots.contains(slot_of(held.entry.key))).count() as u64;
+            next = to;
+        }
+    }
+
     /// Events of these slots that some sink has not settled, from `from` on: records of up to `most_bytes`, but at least
     /// one event, if there is any. Of the own log only those below `own_until`, and
     /// only those that `epoch` tells an epoch for, by slot and position: the

@@ -46,6 +46,16 @@ pub(super) struct Passed {
 }
 
 #[derive(Serialize, Deserialize)]
+pub(super) struct GivenAway {
+    pub(super) fleet: String,
+    /// The regions.
+    pub(super) from: String,
+    pub(super) to: String,
+    pub(super) log: u64,
+    pub(super) sinks: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
 pub(super) struct Answered {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) table: Option<RoutingTable>,
