@@ -27,13 +27,27 @@ pub struct LoadSpec {
     pub retries: Option<u32>,
     /// Keys of the events.
     pub keys: u64,
+    /// Connections, each with one request at a time.
+    pub connections: u64,
+    /// Requests of a connection, before another is made.
+    pub reconnect_every: u64,
 }
 
 impl LoadSpec {
     /// A load whose producers do not give up for a minute.
     pub fn new(service: &str, rate: u64, count: u64) -> Self {
         let (service, timeout) = (service.to_owned(), Duration::from_secs(10));
-        Self { service, rate, count, region: None, timeout, retries: None, keys: 100 }
+        Self {
+            service,
+            rate,
+            count,
+            region: None,
+            timeout,
+            retries: None,
+            keys: 100,
+            connections: 32,
+            reconnect_every: 20,
+        }
     }
 
     /// The same, from this region.
@@ -53,11 +67,13 @@ impl LoadSpec {
     fn arguments(&self, namespace: &str, source: &str) -> Vec<String> {
         let target = format!("http://{}.{namespace}.svc:8080/", self.service);
         let (rate, count, keys) = (self.rate.to_string(), self.count.to_string(), self.keys.to_string());
+        let (connections, reconnect) = (self.connections.to_string(), self.reconnect_every.to_string());
         let timeout = format!("{}ms", self.timeout.as_millis());
         let retries = self.retries.map(|retries| retries.to_string());
         let again = retries.as_ref().map_or(["--retry-until-accepted", "60s"], |retries| ["--retries", retries]);
         let args = ["load", "--json", "--target", &target, "--rate", &rate, "--count", &count, "--keys", &keys];
-        let more = ["--source", source, "--connections", "32", "--reconnect-every", "20", "--timeout", &timeout];
+        let more =
+            ["--source", source, "--connections", &connections, "--reconnect-every", &reconnect, "--timeout", &timeout];
         args.iter().chain(&more).chain(&again).map(|&arg| arg.to_owned()).collect()
     }
 }

@@ -48,7 +48,9 @@ impl Pair {
 
     /// Sends from the region that stays, as producers do that try once more after 5 s.
     pub async fn load(&self, rate: u64, seconds: u64) -> Result<Load> {
-        let spec = LoadSpec::new("orders", rate, rate * seconds).from_region(&self.stays).trying(PATIENCE, 1);
+        let mut spec = LoadSpec::new("orders", rate, rate * seconds).from_region(&self.stays).trying(PATIENCE, 1);
+        // Many that come anew, as many producers would: enough that those whose region is gone are not all there are.
+        (spec.connections, spec.reconnect_every, spec.keys) = (4 * rate, 2, 4 * rate);
         let load = Load::start_with(&self.scene, &spec).await?;
         load.sends().await?;
         Ok(load)

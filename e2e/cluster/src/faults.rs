@@ -44,7 +44,7 @@ pub enum Fault<'a> {
     Lossy {
         /// The region.
         region: &'a str,
-        /// Of a hundred packets each way, so many: 1 to 100.
+        /// Of a hundred packets each way, so many: 1 to 99.
         percent: u8,
     },
     /// The API server is stopped: connections to it stay open, and nothing is answered.
@@ -172,7 +172,7 @@ impl Cluster {
             Fault::Mute { region } => filtered(region, &rules(Some("drop"), None)),
             Fault::Deaf { region } => filtered(region, &rules(None, Some("drop"))),
             Fault::Lossy { region, percent } => {
-                ensure!((1..=100).contains(&percent), "the loss is {percent} %: choose one from 1 to 100");
+                ensure!((1..=99).contains(&percent), "the loss is {percent} %: choose one from 1 to 99");
                 let lost = format!("numgen random mod 100 < {percent} drop");
                 filtered(region, &rules(Some(&lost), Some(&lost)))
             }

@@ -26,7 +26,7 @@ pub(crate) async fn story(act: Act) -> Result<()> {
         Fault::NodeGone { node: &node },
         Fault::Mute { region: far },
         Fault::Deaf { region: far },
-        Fault::Lossy { region: far, percent: 100 },
+        Fault::Lossy { region: far, percent: 99 },
         Fault::Stopped { namespace: &scene.namespace, pod: &name, container: "sink" },
     ];
     for fault in faults {

@@ -24,8 +24,12 @@ pub(crate) async fn cut_off(act: Act) -> Result<()> {
     ensure!(last < Duration::from_secs(30), "new traffic was sent there for {last:?}");
     let status = two.fleet.status_where("it is Tripped", LIMIT, |status| tripped(status, &two.fails)).await?;
     ensure!(breaker(&status, &two.fails)?.cause.as_deref() == Some("Unreachable"), "{:?}", status.regions);
-    let told = status.regions.iter().find(|region| region.name == two.fails);
-    ensure!(told.is_some_and(|region| region.share_percent == 0 && region.backlog == "unknown"), "{told:?}");
+    let told = two.fleet.status_where("what is not known is told as that", LIMIT, |status| {
+        let told = status.regions.iter().find(|region| region.name == two.fails);
+        ensure!(told.is_some_and(|region| region.share_percent == 0 && region.backlog == "unknown"), "{told:?}");
+        Ok(())
+    });
+    told.await?;
 
     fault.mend().await?;
     back(&two).await?;
