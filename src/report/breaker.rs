@@ -122,12 +122,18 @@ pub(super) fn says_all(before: Option<&RegionStatus>, region: &RegionStatus) -> 
     out(region) || (serves && before.is_some_and(out))
 }
 
-/// A phase that is another, or another step of the ramp, or another cause.
+/// A phase that is another, or another step of the ramp, or another cause; or one that would be another, if more regions were
+/// left.
 pub(super) fn of_region(before: Option<&RegionStatus>, region: &RegionStatus) -> Option<Event> {
     let now = region.breaker.as_ref()?;
     let then = before.and_then(|before| before.breaker.as_ref());
     let place = |breaker: &BreakerStatus| (breaker.phase.clone(), breaker.percent, breaker.cause.clone());
     let serving = now.phase == phase_word(BreakerPhase::Serving);
+    let spared = |breaker: &BreakerStatus| breaker.reason == BreakerReason::TooFewLeft.as_str();
+    if spared(now) && !then.is_some_and(spared) {
+        let note = format!("region {}: {}", region.name, now.message);
+        return Some(event(EventType::Warning, &now.reason, note, &format!("Spare-{}", region.name)));
+    }
     if then.map_or(serving, |then| place(then) == place(now)) {
         return None;
     }
