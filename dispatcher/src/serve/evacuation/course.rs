@@ -261,3 +261,6 @@ pub(super) enum News {
     /// It takes events again.
     Goes,
 }
+
+#[cfg(test)]
+mod tests;
