@@ -24,7 +24,7 @@ fn course(rate: Option<f64>) -> (Course, Instant) {
 
 fn task(next: Next) -> Task {
     match next {
-        Next::Task(task) => task,
+        Next::Task(task) => *task,
         other => panic!("{other:?}"),
     }
 }
