@@ -15,6 +15,7 @@
 mod fleet;
 mod gateway;
 mod load;
+mod pair;
 mod scene;
 mod sinks;
 mod stage;
@@ -24,6 +25,7 @@ pub mod writes;
 pub use fleet::{Fleet, FleetSpec, SinkSpec, breaker, condition};
 pub use gateway::{GATEWAY, Gateway, Weights};
 pub use load::{Interval, Latency, Load, LoadResult, LoadSpec};
+pub use pair::{Pair, last_connection};
 pub use scene::{Scene, restarts};
 pub use sinks::{Receipts, Signatures, Sinks, Tally};
 pub use stage::{NAMESPACE, Stage};

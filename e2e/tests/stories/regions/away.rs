@@ -6,13 +6,13 @@ use anyhow::{Context as _, Result, ensure};
 use signalbox_cluster::Fault;
 use signalbox_e2e::{NAMESPACE, breaker, eventually, writes};
 
-use super::{LIMIT, Two, note, quick};
+use super::{LIMIT, RATE, all_arrive, note, pair, quick};
 use crate::theatre::Act;
 
 /// Nothing is known of anybody then, and so nothing is done.
 pub(crate) async fn api_server(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, quick()).await?;
-    let load = two.load(40).await?;
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 40).await?;
     let fault = two.cluster.inject(Fault::ApiServerStopped).await?;
     tokio::time::sleep(Duration::from_secs(20)).await;
     fault.mend().await?;
@@ -30,7 +30,7 @@ pub(crate) async fn api_server(act: Act) -> Result<()> {
         );
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let sent = two.all_arrive(&load, 0).await?;
+    let sent = all_arrive(&two, &load, 0).await?;
     ensure!(sent.errors.is_empty() && sent.rejected.is_empty(), "producers noticed: {sent:?}");
     two.fleet.ready().await.map(drop)
 }
@@ -38,7 +38,7 @@ pub(crate) async fn api_server(act: Act) -> Result<()> {
 /// A leader that stood still for half a minute is not the leader any more, and must have noticed before it writes.
 pub(crate) async fn stopped_leader(act: Act) -> Result<()> {
     let log = act.cluster.audit_log().context("this cluster keeps no audit log that can be read")?.to_owned();
-    let two = Two::start(act, 1, quick()).await?;
+    let two = pair(act, 1, quick()).await?;
     let leader = two.scene.stage.leader().await?;
     let since = writes::Since::now(&log)?;
     let stopped = Fault::Stopped { namespace: NAMESPACE, pod: &leader, container: "operator" };
@@ -49,13 +49,13 @@ pub(crate) async fn stopped_leader(act: Act) -> Result<()> {
     note(&format!("another replica led {:.1} s after the leader stopped", began.elapsed().as_secs_f64()));
     // What both would want to write at once.
     two.sinks.behave_in(&two.fails, r#"{"status": 500, "failRatio": 1}"#).await?;
-    let load = two.load(30).await?;
+    let load = two.load(RATE, 30).await?;
     tokio::time::sleep(Duration::from_secs(30).saturating_sub(began.elapsed())).await;
     fault.mend().await?;
     two.fleet.breaker(&two.fails, "Tripped", LIMIT).await?;
     two.sinks.behave_in(&two.fails, "{}").await?;
     two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;
-    two.all_arrive(&load, 0).await?;
+    all_arrive(&two, &load, 0).await?;
 
     let written: Vec<_> = since.requests()?.into_iter().filter(writes::Request::is_write).collect();
     let by = |pod: &str| written.iter().filter(|request| request.pod == pod && request.code < 300).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 use signalbox_e2e::{Fleet, FleetSpec, SinkSpec, Sinks, breaker, condition, eventually};
 
-use super::{LIMIT, Two, note, quick, since, usual};
+use super::{LIMIT, RATE, all_arrive, note, pair, quick, since, usual};
 use crate::theatre::Act;
 
 /// How a sink answers that fails.
@@ -15,8 +15,8 @@ const FAILS: &str = r#"{"status": 500, "failRatio": 1}"#;
 
 /// A blip trips nothing; a sink that goes on failing from one region does; nobody who sends notices any of it.
 pub(crate) async fn one_sink(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, usual()).await?;
-    let load = two.load(80).await?;
+    let two = pair(act, 1, usual()).await?;
+    let load = two.load(RATE, 80).await?;
 
     two.sinks.behave_in(&two.fails, FAILS).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -47,15 +47,15 @@ pub(crate) async fn one_sink(act: Act) -> Result<()> {
     let begin = Instant::now();
     two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;
     note(&format!("Serving {} after the sink was well", since(begin)));
-    let sent = two.all_arrive(&load, 0).await?;
+    let sent = all_arrive(&two, &load, 0).await?;
     ensure!(sent.errors.is_empty() && sent.rejected.is_empty() && sent.retries == 0, "producers noticed: {sent:?}");
     Ok(())
 }
 
 /// No region is at fault, and none loses its traffic.
 pub(crate) async fn sink_everywhere(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, quick()).await?;
-    let load = two.load(25).await?;
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 25).await?;
     two.sinks.behave(FAILS).await?;
     two.fleet.says("SinksHealthy", "False", "SinksFailing", &["fulfilment"]).await?;
     let begin = Instant::now();
@@ -69,7 +69,7 @@ pub(crate) async fn sink_everywhere(act: Act) -> Result<()> {
     }
     ensure!(named, "nobody said that the sink fails everywhere");
     two.sinks.behave("{}").await?;
-    two.all_arrive(&load, 0).await.map(drop)
+    all_arrive(&two, &load, 0).await.map(drop)
 }
 
 /// Each region has a fault of its own: one is left, and it keeps its traffic.
@@ -106,8 +106,8 @@ pub(crate) async fn every_region(act: Act) -> Result<()> {
 /// Shards that end as soon as they are up, in one region.
 pub(crate) async fn crash_loop(act: Act) -> Result<()> {
     act.cluster.supports_faults().map_err(anyhow::Error::msg)?;
-    let two = Two::start(act, 1, quick()).await?;
-    let load = two.load(60).await?;
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 60).await?;
     let pod = two.scene.pods(&format!("signalbox.dev/region={}", two.fails)).await?.remove(0).name_any();
     let begin = Instant::now();
     eventually("the region is Tripped", LIMIT, async || {
@@ -123,7 +123,7 @@ pub(crate) async fn crash_loop(act: Act) -> Result<()> {
     serving(&two.fleet, &two.stays).await?;
     two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;
     // Whoever was sending to the shard when it was killed has to send again.
-    two.all_arrive(&load, 5).await.map(drop)
+    all_arrive(&two, &load, 5).await.map(drop)
 }
 
 async fn serving(fleet: &Fleet, region: &str) -> Result<signalbox::api::EventDispatcherStatus> {
@@ -135,11 +135,11 @@ async fn serving(fleet: &Fleet, region: &str) -> Result<signalbox::api::EventDis
 
 /// What a region that came back has, and what it had when it failed again.
 pub(crate) async fn relapse(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, json!({
+    let two = pair(act, 1, json!({
         "window": "5s", "minimumAttempts": 10, "baseTripTime": "3s", "maxTripTime": "6s", "rampPercents": [10, 20, 100],
     }))
     .await?;
-    let load = two.load(70).await?;
+    let load = two.load(RATE, 70).await?;
     two.sinks.behave_in(&two.fails, FAILS).await?;
     two.fleet.breaker(&two.fails, "Tripped", LIMIT).await?;
     two.sinks.behave_in(&two.fails, "{}").await?;
@@ -166,5 +166,5 @@ pub(crate) async fn relapse(act: Act) -> Result<()> {
         Ok(())
     });
     status.await?;
-    two.all_arrive(&load, 0).await.map(drop)
+    all_arrive(&two, &load, 0).await.map(drop)
 }

@@ -5,39 +5,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use kube::ResourceExt as _;
 use signalbox_cluster::{Fault, Injected};
-use signalbox_contract::EVENTS_PORT;
-use signalbox_e2e::{breaker, eventually};
+use signalbox_e2e::{Pair, breaker, last_connection};
 
-use super::{LIMIT, Two, note, quick, since};
+use super::{LIMIT, RATE, all_arrive, note, pair, quick, since};
 use crate::theatre::Act;
 
 pub(crate) async fn cut_off(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, quick()).await?;
-    let load = two.load(60).await?;
-    let tap = two.cluster.tap(&two.scene.namespace, load.pod(), &two.fails, EVENTS_PORT).await?;
-    eventually("both regions get traffic", LIMIT, async || Ok((tap.connections()? > 0).then_some(()))).await?;
-
-    let fault = two.cluster.inject(Fault::CutOff { region: &two.fails }).await?;
-    // Until nothing was sent there for five seconds.
-    let (mut seen, mut last) = (tap.connections()?, fault.began());
-    let quiet = eventually("no new connections are sent to the region", LIMIT, async || {
-        let now = tap.connections()?;
-        if now > seen {
-            (seen, last) = (now, Instant::now());
-        }
-        Ok((last.elapsed() > Duration::from_secs(5)).then_some(()))
-    });
-    quiet.await?;
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 60).await?;
+    let tap = two.tap(&load).await?;
+    let fault = two.cut().await?;
+    let last = last_connection(&tap, fault.began(), LIMIT).await?;
     note(&format!(
         "cut off within {:?}; the last connection was sent there {:.1} s after that",
         fault.took(),
-        (last - fault.began()).as_secs_f64()
+        last.as_secs_f64()
     ));
-    ensure!(
-        last - fault.began() < Duration::from_secs(30),
-        "new traffic was sent there for {:?}",
-        last - fault.began()
-    );
+    ensure!(last < Duration::from_secs(30), "new traffic was sent there for {last:?}");
     let status = two.fleet.status_where("it is Tripped", LIMIT, |status| tripped(status, &two.fails)).await?;
     ensure!(breaker(&status, &two.fails)?.cause.as_deref() == Some("Unreachable"), "{:?}", status.regions);
     let told = status.regions.iter().find(|region| region.name == two.fails);
@@ -46,25 +30,25 @@ pub(crate) async fn cut_off(act: Act) -> Result<()> {
     fault.mend().await?;
     back(&two).await?;
     // Requests that were under way when the region went are answered by nobody: they are sent again after 5 s.
-    two.all_arrive(&load, 1).await.map(drop)
+    all_arrive(&two, &load, 1).await.map(drop)
 }
 
 pub(crate) async fn one_way(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, quick()).await?;
-    let load = two.load(75).await?;
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 75).await?;
     for fault in [Fault::Mute { region: &two.fails }, Fault::Deaf { region: &two.fails }] {
         let injected = two.cluster.inject(fault).await?;
         trips(&two, &injected, fault).await?;
         injected.mend().await?;
         back(&two).await?;
     }
-    two.all_arrive(&load, 1).await.map(drop)
+    all_arrive(&two, &load, 1).await.map(drop)
 }
 
 /// A network that loses every twentieth packet is slow, and nobody's reason to leave.
 pub(crate) async fn lossy(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, quick()).await?;
-    let load = two.load(25).await?;
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 25).await?;
     let fault = two.cluster.inject(Fault::Lossy { region: &two.fails, percent: 5 }).await?;
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(20) {
@@ -74,12 +58,12 @@ pub(crate) async fn lossy(act: Act) -> Result<()> {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     fault.mend().await?;
-    two.all_arrive(&load, 1).await.map(drop)
+    all_arrive(&two, &load, 1).await.map(drop)
 }
 
 /// One of two nodes: the region still has shards that answer, and stays.
 pub(crate) async fn one_node(act: Act) -> Result<()> {
-    let two = Two::start(act, 2, quick()).await?;
+    let two = pair(act, 2, quick()).await?;
     let shards = two.scene.pods(&format!("signalbox.dev/region={}", two.fails)).await?;
     let nodes: Vec<_> =
         shards.iter().filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?))).collect();
@@ -88,7 +72,7 @@ pub(crate) async fn one_node(act: Act) -> Result<()> {
     let sink = two.scene.pods(&format!("sink=fulfilment-{}", two.fails)).await?.remove(0);
     let kept = sink.spec.and_then(|spec| spec.node_name).unwrap_or_default();
     let node = &nodes.iter().find(|(_, node)| *node != kept).unwrap_or(&nodes[0]).1;
-    let load = two.load(30).await?;
+    let load = two.load(RATE, 30).await?;
     let fault = two.cluster.inject(Fault::NodeGone { node }).await?;
     let begin = Instant::now();
     while begin.elapsed() < Duration::from_secs(15) {
@@ -99,12 +83,12 @@ pub(crate) async fn one_node(act: Act) -> Result<()> {
     }
     fault.mend().await?;
     // Kubernetes lists a shard on a lost node for most of a minute: producers try elsewhere meanwhile.
-    two.all_arrive(&load, 1_000).await?;
+    all_arrive(&two, &load, 1_000).await?;
     two.fleet.ready().await.map(drop)
 }
 
 /// The region is Tripped, for the one reason that the network can be.
-async fn trips(two: &Two, injected: &Injected, fault: Fault<'_>) -> Result<()> {
+async fn trips(two: &Pair, injected: &Injected, fault: Fault<'_>) -> Result<()> {
     two.fleet.breaker(&two.fails, "Tripped", Duration::from_secs(30)).await?;
     note(&format!("{fault:?}: Tripped after {}", since(injected.began())));
     let status = two.fleet.status_where("it says why", LIMIT, |status| tripped(status, &two.fails)).await?;
@@ -114,7 +98,7 @@ async fn trips(two: &Two, injected: &Injected, fault: Fault<'_>) -> Result<()> {
 }
 
 /// It comes back step by step, and then serves.
-async fn back(two: &Two) -> Result<()> {
+async fn back(two: &Pair) -> Result<()> {
     let begin = Instant::now();
     two.fleet.breaker(&two.fails, "Probing", LIMIT).await?;
     two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;

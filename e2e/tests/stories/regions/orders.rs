@@ -2,14 +2,14 @@
 
 use anyhow::{Context as _, Result, ensure};
 use jiff::Timestamp;
-use signalbox_e2e::breaker;
+use signalbox_e2e::{Pair, breaker};
 
-use super::{LIMIT, Two, quick};
+use super::{LIMIT, RATE, all_arrive, pair, quick};
 use crate::theatre::Act;
 
 pub(crate) async fn story(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, quick()).await?;
-    let load = two.load(75).await?;
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 75).await?;
 
     two.fleet.order(&format!("drain-{}", two.fails), Some(&until(120)?)).await?;
     is(&two, "Tripped", "Drained").await?;
@@ -26,12 +26,12 @@ pub(crate) async fn story(act: Act) -> Result<()> {
     held.await?;
     // This one ends by its own time.
     two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;
-    two.all_arrive(&load, 0).await.map(drop)
+    all_arrive(&two, &load, 0).await.map(drop)
 }
 
 pub(crate) async fn drill(act: Act) -> Result<()> {
-    let two = Two::start(act, 1, quick()).await?;
-    let load = two.load(60).await?;
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 60).await?;
     two.fleet.order(&format!("drill-{}", two.fails), Some(&until(20)?)).await?;
     is(&two, "Tripped", "Drill").await?;
     let ended = two.fleet.status_where("the drill has an outcome", LIMIT, |status| {
@@ -43,12 +43,12 @@ pub(crate) async fn drill(act: Act) -> Result<()> {
     ensure!(drill.outcome == "Survived" && drill.refused == 0, "{drill:?}");
     two.fleet.says("SurvivesRegionLoss", "True", "Survived", &[&two.fails]).await?;
     two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;
-    let sent = two.all_arrive(&load, 0).await?;
+    let sent = all_arrive(&two, &load, 0).await?;
     ensure!(sent.errors.is_empty() && sent.rejected.is_empty(), "producers noticed: {sent:?}");
     Ok(())
 }
 
-async fn is(two: &Two, phase: &str, cause: &str) -> Result<()> {
+async fn is(two: &Pair, phase: &str, cause: &str) -> Result<()> {
     two.fleet
         .status_where(&format!("{} is {phase}, {cause}", two.fails), LIMIT, |status| {
             let found = breaker(status, &two.fails)?;

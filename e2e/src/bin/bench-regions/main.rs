@@ -1,0 +1,125 @@
+//! `cargo bench-regions`: what regions that fail cost, over many injections each, on a real cluster.
+//!
+//! ```text
+//! load, in "stays" --> Service --> shards in two regions --> a sink in each
+//!   |                                |
+//!   tap: connections to "fails"      fault: its network, or its sink
+//! ```
+//!
+//! | part | what is injected | what is measured |
+//! | --- | --- | --- |
+//! | `cut` | the region is off the network | until the last new connection to it, where packets leave the sender's node |
+//! | `sink` | the region's sink fails | until the region is Tripped in the status |
+//! | `blip` | the region's sink fails for 5 s | whether the region is Tripped within 15 s |
+//!
+//! | module | what |
+//! | --- | --- |
+//! | `parts` | one injection of each |
+//! | `page` | the figures on one page; pure |
+
+mod page;
+mod parts;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+use signalbox_cluster::{Cluster, ClusterError, Options};
+use signalbox_e2e::{Scene, Stage};
+
+use page::{Measured, page};
+
+/// Measure how fast a region that fails is out of service, and what producers notice of it.
+#[derive(Parser)]
+#[command(name = "cargo bench-regions", version)]
+struct Arguments {
+    /// What to measure. Default: everything.
+    #[arg(value_enum)]
+    parts: Vec<Part>,
+    /// Injections of each part.
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
+    injections: u32,
+    /// Events a second.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=2_000))]
+    rate: u64,
+    /// Write every single figure there, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Leave the cluster as it is.
+    #[arg(long)]
+    keep: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// A region is cut off the network.
+    Cut,
+    /// A sink of one region fails.
+    Sink,
+    /// A sink of one region fails for 5 s.
+    Blip,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(&Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(&format!("cargo bench-regions: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> Result<()> {
+    note("making the images");
+    let images = tokio::task::spawn_blocking(Stage::images).await?.context("cannot make the images")?;
+    let cluster = match Cluster::up(&Options::from_env()).await {
+        Ok(cluster) => Arc::new(cluster),
+        Err(ClusterError::Unavailable(why)) => anyhow::bail!("{why}"),
+        Err(ClusterError::Failed(error)) => return Err(error.context("the cluster did not come up")),
+    };
+    let measured = tokio::select! {
+        measured = measure(&cluster, &images, arguments) => measured,
+        stop = tokio::signal::ctrl_c() => stop.map_err(Into::into).and(Err(anyhow::anyhow!("interrupted"))),
+    };
+    if !arguments.keep && !cluster.was_reused() {
+        let cluster = Arc::into_inner(cluster).context("somebody still holds the cluster")?;
+        cluster.down().await.context("taking the cluster down")?;
+    }
+    let measured = measured?;
+    if let Some(path) = &arguments.json {
+        let json = serde_json::to_string_pretty(&measured)?;
+        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    std::io::stdout().write_all(page(&measured).as_bytes())?;
+    Ok(())
+}
+
+async fn measure(
+    cluster: &Arc<Cluster>,
+    images: &signalbox_images::Images,
+    arguments: &Arguments,
+) -> Result<Vec<Measured>> {
+    cluster.supports_faults().map_err(anyhow::Error::msg)?;
+    let stage = Stage::set(cluster, images).await?;
+    let all = [Part::Cut, Part::Sink, Part::Blip];
+    let parts = if arguments.parts.is_empty() { &all[..] } else { &arguments.parts };
+    let mut measured = Vec::new();
+    for part in parts {
+        let scene = Scene::open(&stage, &format!("signalbox-{}", part.name())).await?;
+        let of_part = part.measure(scene.clone(), cluster.clone(), arguments.injections, arguments.rate).await;
+        scene.close().await?;
+        measured.push(of_part?);
+    }
+    Ok(measured)
+}
+
+/// Progress.
+pub(crate) fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

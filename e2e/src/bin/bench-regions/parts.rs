@@ -1,0 +1,119 @@
+//! One injection of each kind, from a fleet at rest to a fleet at rest.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+use signalbox_cluster::Cluster;
+use signalbox_e2e::{Load, Pair, Scene, breaker, last_connection};
+
+use crate::page::{Injection, Measured};
+use crate::{Part, note};
+
+/// The longest wait for anything.
+const LIMIT: Duration = Duration::from_mins(2);
+/// How a sink answers that fails.
+const FAILS: &str = r#"{"status": 500, "failRatio": 1}"#;
+
+impl Part {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Sink => "sink",
+            Self::Blip => "blip",
+        }
+    }
+
+    /// As a spec that says nothing of it, but for how long a region is out: so that the next injection can come soon.
+    fn breaker(self) -> Value {
+        let window = if self == Self::Cut { "5s" } else { "10s" };
+        json!({"window": window, "baseTripTime": "2s", "maxTripTime": "2s", "rampPercents": [100]})
+    }
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Cut => "region cut off: until the last new connection to it",
+            Self::Sink => "sink of one region fails: until Tripped",
+            Self::Blip => "sink of one region fails for 5 s: until Tripped, if it is",
+        }
+    }
+
+    /// So many injections.
+    pub(crate) async fn measure(
+        self,
+        scene: Scene,
+        cluster: Arc<Cluster>,
+        injections: u32,
+        rate: u64,
+    ) -> Result<Measured> {
+        let pair = Pair::start(scene, cluster, 1, self.breaker()).await?;
+        let mut all = Vec::new();
+        for number in 1..=injections {
+            let one = self.inject(&pair, rate).await.with_context(|| format!("injection {number}"))?;
+            note(&format!("{}: {number} of {injections}: {one:?}", self.name()));
+            all.push(one);
+        }
+        Ok(Measured { what: self.what().to_owned(), injections: all })
+    }
+
+    async fn inject(self, pair: &Pair, rate: u64) -> Result<Injection> {
+        pair.fleet.breaker(&pair.fails, "Serving", LIMIT).await?;
+        // The leader may have changed its place since.
+        ensure!(
+            pair.scene.stage.leader_region(&pair.cluster).await? == pair.stays,
+            "the leader is in the other region"
+        );
+        let load = pair.load(rate, 30).await?;
+        let seconds = match self {
+            Self::Cut => cut(pair, &load).await?,
+            Self::Sink => sink(pair).await?,
+            Self::Blip => blip(pair).await?,
+        };
+        let sent = pair.all_arrive(&load, LIMIT).await?;
+        let tries: u64 = sent.rejected.values().chain(sent.errors.values()).sum();
+        Ok(Injection { seconds, sent: sent.sent, refused: sent.sent - sent.accepted, failed_tries: tries })
+    }
+}
+
+async fn cut(pair: &Pair, load: &Load) -> Result<Option<f64>> {
+    let tap = pair.tap(load).await?;
+    let fault = pair.cut().await?;
+    let last = last_connection(&tap, fault.began(), LIMIT).await?;
+    pair.fleet.breaker(&pair.fails, "Tripped", LIMIT).await?;
+    fault.mend().await?;
+    Ok(Some(last.as_secs_f64()))
+}
+
+async fn sink(pair: &Pair) -> Result<Option<f64>> {
+    // Some of it has to be on its way first.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let begin = Instant::now();
+    pair.sinks.behave_in(&pair.fails, FAILS).await?;
+    let tripped = trips_within(pair, begin, LIMIT).await;
+    pair.sinks.behave_in(&pair.fails, "{}").await?;
+    tripped
+}
+
+async fn blip(pair: &Pair) -> Result<Option<f64>> {
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let begin = Instant::now();
+    pair.sinks.behave_in(&pair.fails, FAILS).await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    pair.sinks.behave_in(&pair.fails, "{}").await?;
+    trips_within(pair, begin, Duration::from_secs(15)).await
+}
+
+/// When the status first said so, if it did.
+async fn trips_within(pair: &Pair, begin: Instant, limit: Duration) -> Result<Option<f64>> {
+    const LOOK: Duration = Duration::from_millis(50);
+    let api = pair.scene.api::<signalbox::api::EventDispatcher>();
+    while begin.elapsed() < limit {
+        let status = api.get(&pair.fleet.name).await?.status.context("there is no status")?;
+        if breaker(&status, &pair.fails)?.phase == "Tripped" {
+            return Ok(Some(begin.elapsed().as_secs_f64()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(None)
+}
