@@ -137,6 +137,24 @@ fn while_nobody_who_has_a_share_serves_events_are_better_off_with_who_does() {
     assert!(plan.regions[1].endpoints.iter().all(|endpoint| endpoint.listed), "{:?}", plan.traffic);
 }
 
+#[test]
+fn reports_that_are_missing_take_nothing_from_a_tripped_region_and_a_port_that_is_silent_does() {
+    let (intent, mut snapshot, mut memory) = sized(held(HeldPhase::Tripped), 60.0);
+    memory.traffic.shares = [("eu-west".to_owned(), 700), ("us-east".to_owned(), 300)].into();
+    let silent = NotRead { why: "no".to_owned(), since: fixtures::now() };
+    for shard in snapshot.regions.get_mut("us-east").unwrap().shards.values_mut() {
+        shard.report = Observation::Unreachable(silent.clone());
+    }
+    let kept = |snapshot: &FleetSnapshot| {
+        decide(&intent, snapshot, &memory, fixtures::now()).traffic.regions["us-east"].share_permille
+    };
+    assert!(kept(&snapshot) > 0, "{}", kept(&snapshot));
+    for shard in snapshot.regions.get_mut("us-east").unwrap().shards.values_mut() {
+        shard.data_port = crate::fleet::DataPort::Silent(fixtures::now());
+    }
+    assert_eq!(kept(&snapshot), 0);
+}
+
 /// The fleet with sizes that follow the load, of two shards each that know that they can settle 100 events a second.
 fn sized(intent: FleetIntent, each: f64) -> (FleetIntent, FleetSnapshot, FleetMemory) {
     let mut intent = intent;

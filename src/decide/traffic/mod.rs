@@ -52,7 +52,7 @@ pub(super) struct Region<'a> {
     pub(super) phase: BreakerPhase,
     /// While Probing: how much of its weight it gets, 1 to 100.
     pub(super) percent: u32,
-    /// Some shard of it is ready, and was heard.
+    /// Nothing says that nobody can reach it.
     pub(super) reachable: bool,
     /// Shards that serve.
     pub(super) ready: u32,
