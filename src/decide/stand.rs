@@ -36,10 +36,15 @@ pub(super) fn stand<'a>(
             per_shard: remembered.and_then(|memory| Some(memory.capacity?.per_second)),
             arriving: autoscale::arriving(seen, now),
             backlog: reports.map(|report| report.shard.backlog_events).fold(0, u64::saturating_add),
-            before: memory.traffic.shares.get(&region.name).copied(),
+            before: before(&memory.traffic.shares, &region.name),
         }
     });
     stands.collect()
+}
+
+/// The share that a region had. One that came lately had none, where any are remembered.
+fn before(shares: &BTreeMap<String, u32>, region: &str) -> Option<u32> {
+    (!shares.is_empty()).then(|| shares.get(region).copied().unwrap_or(0))
 }
 
 /// Whether nobody can reach a region that is not heard. Reports that are missing say nothing by themselves: what it holds of

@@ -138,6 +138,17 @@ fn while_nobody_who_has_a_share_serves_events_are_better_off_with_who_does() {
 }
 
 #[test]
+fn a_region_that_joins_during_an_episode_begins_with_nothing() {
+    let (mut intent, snapshot) = (held(HeldPhase::Tripped), fixtures::settled());
+    let before = decided(&intent, &snapshot);
+    let joining = crate::fleet::RegionIntent { name: "ap-south".to_owned(), ..intent.regions[0].clone() };
+    intent.regions.push(joining);
+    let plan = again(&intent, &snapshot, &before, 1);
+    let share = |name: &str| (plan.traffic.regions[name].share_permille, plan.traffic.regions[name].goal_permille);
+    assert_eq!((share("eu-west"), share("ap-south")), ((1_000, 500), (0, 500)));
+}
+
+#[test]
 fn reports_that_are_missing_take_nothing_from_a_tripped_region_and_a_port_that_is_silent_does() {
     // 140 events a second at 70 % of the traffic: 200 at all.
     let (intent, mut snapshot, mut memory) = sized(held(HeldPhase::Tripped), 70.0);
