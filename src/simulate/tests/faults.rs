@@ -42,7 +42,7 @@ fn intent(regions: usize) -> FleetIntent {
     intent.breaker = BreakerIntent {
         window: Duration::from_secs(5),
         base_trip_time: Duration::from_secs(10),
-        max_trip_time: Duration::from_secs(60),
+        max_trip_time: Duration::from_mins(1),
         ..BreakerIntent::default()
     };
     intent
