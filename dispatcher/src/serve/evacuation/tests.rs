@@ -1,5 +1,5 @@
-//! A giver on a real log, whose claims and tables change and who starts again, and takers who fail: whatever happens, what
-//! they have in the end is all of it, in order, and each once.
+//! A giver on a real log, whose claims and tables change and who starts again, and takers who fail: whatever happens,
+//! what they have in the end is all of it, in order, and each once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
