@@ -1,5 +1,5 @@
-//! A giver on a real log, whose claims and tables change and who starts again, and takers who fail: whatever happens, what
-//! they have in the end is all of it, in order, and each once.
+//! A giver on a real log, whose claims and tables change and who starts again, and takers who fail: whatever happens,
+//! what they have in the end is all of it, in order, and each once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -147,11 +147,17 @@ impl Giver {
 
     /// Ends as a process does that is killed, but for what is on its way into the log.
     async fn kill(self) {
-        for task in self.tasks {
+        let Self { log, writer, transfers, tasks, .. } = self;
+        for task in tasks {
             task.abort();
             let _ = task.await;
         }
-        self.writer.close().await;
+        writer.close().await;
+        drop(transfers);
+        // What was reading has to let go of the directory.
+        while Arc::strong_count(&log) > 1 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 }
 
