@@ -1,8 +1,10 @@
 //! `cargo demo`: the main job, end to end, on a real cluster.
 //!
 //! A cluster, the operator through its chart, a fleet in two regions, real events through its Service from inside the
-//! cluster, and what arrived at real sinks compared with what was sent. Then everything is taken down again.
+//! cluster, and what arrived at real sinks compared with what was sent. Then a region is taken off the network and put back,
+//! while events come. Then everything is taken down again.
 
+mod loss;
 mod page;
 mod steps;
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::loss::Loss;
 use crate::steps::{Played, Steps};
 
 /// Width of the longest bar, in characters.
@@ -16,7 +17,7 @@ pub(crate) fn page(steps: &Steps, played: &Played) -> String {
 }
 
 fn write_page(page: &mut String, steps: &Steps, played: &Played) -> std::fmt::Result {
-    let Played { load, receipts, shards, shown } = played;
+    let Played { load, receipts, shards, shown, loss } = played;
     writeln!(page, "\nSignalbox: a fleet of event dispatchers, on a real Kubernetes\n")?;
     for (what, how, took) in &steps.done {
         writeln!(page, "  {what:<10} {how:<64} {:>6.1} s", took.as_secs_f64())?;
@@ -62,9 +63,33 @@ fn write_page(page: &mut String, steps: &Steps, played: &Played) -> std::fmt::Re
             writeln!(page, "  {line}")?;
         }
     }
+    if let Some(loss) = loss {
+        write_loss(page, loss)?;
+    }
     let verdict =
         if played.passed() { "Every event that was sent was delivered." } else { "Some events were not delivered." };
     writeln!(page, "\n{verdict}")
+}
+
+/// What became of the region that was lost: when, and what `kubectl get ed --watch` says by itself.
+fn write_loss(page: &mut String, loss: &Loss) -> std::fmt::Result {
+    let Loss { region, events, load, lost, watched } = loss;
+    writeln!(page, "\n  {region} leaves the network and comes back, while {} events come", grouped(load.sent))?;
+    for (after, what) in events {
+        writeln!(page, "  {:>6.1} s  {what}", after.as_secs_f64())?;
+    }
+    let again = load.retries;
+    writeln!(
+        page,
+        "  {} accepted, {} sent again, {} lost; p50 {:.1} ms, p99 {:.1} ms",
+        grouped(load.accepted),
+        grouped(again),
+        grouped(*lost),
+        load.latency_ms.p50,
+        load.latency_ms.p99
+    )?;
+    writeln!(page, "\n  $ kubectl get ed --watch")?;
+    watched.iter().try_for_each(|line| writeln!(page, "  {line}"))
 }
 
 /// `10,000` for 10000.

@@ -10,11 +10,12 @@ use signalbox_e2e::{Fleet, FleetSpec, Load, LoadResult, Receipts, Scene, Sinks, 
 use signalbox_images::Images;
 
 use crate::Arguments;
+use crate::loss::{self, Loss};
 
 /// The namespace of the demo.
 const NAMESPACE: &str = "signalbox-demo";
 /// The fleet.
-const FLEET: &str = "orders";
+pub(crate) const FLEET: &str = "orders";
 
 /// What was done so far.
 pub(crate) struct Steps {
@@ -31,12 +32,15 @@ pub(crate) struct Played {
     pub(crate) shards: Vec<(String, u64)>,
     /// What kubectl shows.
     pub(crate) shown: Vec<(String, String)>,
+    /// The last act; not on a cluster that is not ours to break.
+    pub(crate) loss: Option<Loss>,
 }
 
 impl Played {
     /// Every event was accepted and has arrived.
     pub(crate) fn passed(&self) -> bool {
-        self.load.accepted == self.load.sent && self.receipts.lost == 0
+        let kept = self.loss.as_ref().is_none_or(|loss| loss.lost == 0 && loss.load.accepted == loss.load.sent);
+        self.load.accepted == self.load.sent && self.receipts.lost == 0 && kept
     }
 }
 
@@ -78,7 +82,9 @@ pub(crate) async fn play(
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
     steps.done("sinks", format!("one in each region: {}", regions.join(", ")));
 
-    let fleet = Fleet::apply(&scene, &FleetSpec::new(FLEET, &regions, 2, &sinks)).await?;
+    let mut spec = FleetSpec::new(FLEET, &regions, 2, &sinks);
+    spec.more = vec![("breaker".to_owned(), loss::breaker_spec())];
+    let fleet = Fleet::apply(&scene, &spec).await?;
     let status = fleet.ready().await?;
     let summary = status.summary.context("the status has no summary")?;
     steps.done("fleet", format!("{FLEET}: {} regions, {} shards ready", summary.regions, summary.shards));
@@ -96,10 +102,15 @@ pub(crate) async fn play(
     let shards = accepted_by_shard(&scene).await?;
     let get = cluster.kubectl(&["get", "ed", "--namespace", NAMESPACE]).await?;
     let conditions = cluster.kubectl(&["get", "ed", FLEET, "--namespace", NAMESPACE, "--output", CONDITIONS]).await?;
+    let loss = match cluster.supports_faults() {
+        Ok(()) => Some(loss::play(steps, cluster, &scene, &fleet, &sinks).await?),
+        Err(_) => None,
+    };
     Ok(Played {
         load: sent,
         receipts,
         shards,
+        loss,
         shown: vec![
             (format!("kubectl get ed --namespace {NAMESPACE}"), get),
             (format!("kubectl get ed {FLEET} --namespace {NAMESPACE} --output jsonpath=…"), conditions),
