@@ -20,7 +20,7 @@
 //! | `render` | pure, infallible | `api`, `fleet`, `manifests` |
 //! | `apply` | writes objects | `api`, `fleet::names`, `manifests` |
 //! | `report` | writes status and events | `api`, `fleet`, `manifests` |
-//! | `push` | gives shards their routing tables | `fleet`, `metrics`, `tls` |
+//! | `push` | gives shards their routing tables, and the traffic table | `fleet`, `metrics`, `tls` |
 //! | `simulate` | pure: a model of a fleet, for `decide` to decide about | `api`, `fleet`, `decide` |
 //!
 //! Each room has one door: a public function of the room's name. `tidy.rs` reads the sources and fails on an

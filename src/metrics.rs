@@ -306,7 +306,7 @@ mod tests {
     use super::*;
     use crate::decide::decide;
     use crate::fixtures;
-    use crate::fleet::{FleetMemory, Observation};
+    use crate::fleet::{FleetMemory, HeldPhase, HoldPurpose, Observation, RegionHold};
 
     #[test]
     fn a_backlog_that_is_not_known_has_no_sample() {
@@ -361,6 +361,33 @@ mod tests {
         let text = metrics.encode().unwrap();
         let sample = r#"region_stranded_events{namespace="shop",fleet="orders",region="us-east"} 30"#;
         assert!(text.contains(sample), "{text}");
+    }
+
+    #[test]
+    fn a_region_says_what_it_has_of_traffic_and_where_its_breaker_is_and_trips_are_counted_once() {
+        let (mut intent, snapshot) = (fixtures::intent(), fixtures::settled());
+        let hold = RegionHold {
+            phase: HeldPhase::Tripped,
+            until: fixtures::now() + std::time::Duration::from_mins(1),
+            purpose: HoldPurpose::Drill,
+        };
+        intent.manual.holds.insert("us-east".to_owned(), hold);
+        let metrics = Metrics::new();
+        let first = decide(&intent, &snapshot, &FleetMemory::default(), fixtures::now());
+        metrics.fleet_decided(&intent, &snapshot, &first);
+        metrics.fleet_decided(&intent, &snapshot, &decide(&intent, &snapshot, &first.memory(), fixtures::now()));
+        let text = metrics.encode().unwrap();
+        let labels = |region| format!(r#"{{namespace="shop",fleet="orders",region="{region}""#);
+        for sample in [
+            format!("signalbox_region_weight{}}} 50", labels("us-east")),
+            format!("signalbox_region_goal_permille{}}} 1000", labels("eu-west")),
+            format!("signalbox_region_traffic_permille{}}} 0", labels("us-east")),
+            format!("signalbox_region_breaker_phase{},phase=\"Tripped\"}} 1", labels("us-east")),
+            format!("signalbox_region_breaker_trips_total{}}} 1", labels("us-east")),
+            format!("signalbox_region_breaker_trips_total{}}} 0", labels("eu-west")),
+        ] {
+            assert!(text.contains(&sample), "{sample}: {text}");
+        }
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn read(root: &Path, path: &Path) -> Source {
         room: first.trim_end_matches(".rs").to_owned(),
         code,
         first_line: text.lines().next().unwrap_or_default().to_owned(),
-        test: relative.components().any(|part| part.as_os_str() == "tests")
+        test: relative.components().any(|part| part.as_os_str() == "tests" || part.as_os_str() == "laws")
             || ["tests", "laws", "fixtures", "tidy", "conformance", "memory"].contains(&name.as_str()),
     }
 }

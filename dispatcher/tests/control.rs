@@ -113,12 +113,12 @@ async fn a_shard_and_the_operator_are_told_apart_by_the_name_and_neither_has_wha
     };
     let shard = pair(&keyed.authority, SHARD, |_| {});
     let routes = ["/v1/report", "/v1/report?watch=true", "/v1/dead-letters", "DELETE /v1/dead-letters", "/metrics"];
-    for path in routes.into_iter().chain(["PUT /v1/routing", "/"]) {
+    for path in routes.into_iter().chain(["PUT /v1/routing", "PUT /v1/traffic", "/"]) {
         let (status, sentence) = status(&shard, path).await;
         assert!(status == "403" && sentence.contains("shards say to each other"), "{path}: {status} {sentence}");
     }
     let operator = pair(&keyed.authority, OPERATOR, |_| {});
-    for path in ["POST /v1/peers/messages", "POST /v1/peers/events"] {
+    for path in ["POST /v1/peers/messages", "POST /v1/peers/events", "POST /v1/regions/events"] {
         let (refused, sentence) = status(&operator, path).await;
         assert!(refused == "403" && sentence.contains("operator's"), "{path}: {refused} {sentence}");
         // This one has no number, so it takes part in no routing.

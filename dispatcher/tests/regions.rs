@@ -349,6 +349,8 @@ async fn in_drawn_regions_nothing_is_lost_or_reordered_whoever_is_killed_and_wha
         region.shards[ordinal].daemon.signal("KILL");
         region.shards[ordinal].daemon.ended().await;
         region.shards[ordinal].restart().await;
+        // It may have died before it wrote the table down, and nobody else may need it to have it.
+        region.push_again().await;
         if draw(&mut state, 2) == 0 {
             region.settled(2).await;
         }

@@ -158,3 +158,13 @@ async fn a_new_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
     eventually("the third certificate", || async { connect(at, &third, "h2").await.ok() }).await;
     assert_eq!(warnings(), 1);
 }
+
+/// So it is that shards of other regions find out whether this one is there: see the dispatcher's `serve/neighbours/`.
+#[tokio::test]
+async fn who_asks_in_plain_whether_anybody_is_there_gets_an_alert_for_an_answer() {
+    let (mount, _) = Mount::new();
+    let shard = mount.shard().await;
+    let mut stream = TcpStream::connect(&shard.daemon.listen).await.unwrap();
+    stream.write_all(b"OPTIONS / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+}

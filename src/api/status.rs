@@ -1,7 +1,7 @@
 //! The part of an `EventDispatcher` that users read.
 //!
-//! Small (at most 11 KB with 32 regions and sinks in everyday use, 4 KB of routing, and 8 KB of decisions at most), rounded
-//! to two digits, and written only when what it says changes: exact and moving numbers are metrics.
+//! Small (at most 11 KB with 32 regions and sinks in everyday use, 4 KB of routing, 8 KB of decisions at most, and some
+//! sentences of each region that is out of service), rounded to two digits, and written only when what it says changes: exact and moving numbers are metrics.
 
 #![allow(unreachable_pub, reason = "the derive repeats each struct in a scope of its own")]
 #![allow(clippy::doc_markdown, reason = "kubectl explain prints these comments as they are")]

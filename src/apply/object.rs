@@ -268,3 +268,32 @@ impl<T, F: Future<Output = kube::Result<T>>> Within for F {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Service;
+    use kube::core::Status;
+
+    use super::*;
+    use crate::manifests::HTTPRoute;
+
+    fn failure<K: Resource<DynamicType = ()>>(code: u16) -> ApplyFailure {
+        let status = Status::failure("404 page not found", "NotFound").with_code(code);
+        CallError::Refused(kube::Error::Api(status.boxed())).of::<K>("orders")
+    }
+
+    #[test]
+    fn a_cluster_without_the_gateway_api_is_told_what_to_install() {
+        let told = failure::<HTTPRoute>(404);
+        assert_eq!((told.object.as_str(), told.needs_a_hand), ("HTTPRoute orders", true));
+        assert!(told.message.contains("install the CRDs of the Gateway API"), "{}", told.message);
+    }
+
+    #[test]
+    fn what_may_pass_needs_no_hand() {
+        let told = failure::<Service>(404);
+        assert_eq!((told.message.as_str(), told.needs_a_hand), ("404 page not found", false));
+        assert!(!failure::<HTTPRoute>(500).needs_a_hand);
+        assert!(failure::<Service>(403).needs_a_hand);
+    }
+}

@@ -23,10 +23,10 @@ pub(super) struct Listing {
 pub(super) fn list(regions: &[Region<'_>], shares: Option<&BTreeMap<&str, u32>>) -> Listing {
     let places = |shares: Option<&BTreeMap<&str, u32>>| {
         let claims = regions.iter().map(|region| {
-            let (weight, shards) = (region.weight(), region.target());
-            shares.map_or(traffic::Claim { weight, shards }, |shares| traffic::Claim {
+            let target = region.target();
+            shares.map_or(traffic::Claim { weight: region.weight(), shards: target }, |shares| traffic::Claim {
                 weight: shares.get(region.name).copied().unwrap_or(0),
-                shards: fits(region.seen, shards),
+                shards: fits(region.seen, target),
             })
         });
         traffic::desired_places(&claims.collect::<Vec<_>>())

@@ -170,6 +170,9 @@ pub(crate) fn decide(
         now,
     });
     history.drill = measured;
+    let drilling = drill.as_ref().filter(|drill| drill.ended_at.is_none()).map(|_| RECHECK_WHILE_DRAINING);
+    let order_ends = intent.manual.next_end(now).map(|end| end.duration_since(now).unsigned_abs());
+    soon = [soon, drilling, order_ends].into_iter().flatten().min();
     let recheck_after = recheck_after(&plans, snapshot);
     FleetPlan {
         regions: plans,

@@ -7,7 +7,7 @@ use signalbox_contract::BreakerPhase;
 
 use super::{Region, autoscale, listing, traffic};
 use crate::fleet::{
-    BreakerMemory, BreakerPlan, FleetIntent, FleetMemory, FleetSnapshot, HeldPhase, RegionSnapshot, RegionTrafficPlan,
+    BreakerPlan, DataPort, FleetIntent, FleetMemory, FleetSnapshot, RegionSnapshot, RegionTrafficPlan, TripCause,
 };
 
 /// How the regions of the spec stand, as far as traffic goes by it.
@@ -28,28 +28,30 @@ pub(super) fn stand<'a>(
             name: &region.name,
             weight: region.weight,
             phase: breaker.map_or(BreakerPhase::Serving, |breaker| breaker.memory.phase),
-            percent: breaker.map_or(100, |breaker| percent(intent, &region.name, &breaker.memory, now)),
-            reachable: breaker.is_none_or(|breaker| breaker.reachable),
+            percent: breaker.map_or(100, |breaker| intent.percent(&region.name, &breaker.memory, now)),
+            reachable: breaker.is_none_or(|breaker| breaker.reachable || !is_gone(breaker, seen)),
             ready: seen.serving_below(remembered.and_then(|memory| memory.wanted).unwrap_or(u32::MAX)),
             most: region.shards.max,
             per_shard: remembered.and_then(|memory| Some(memory.capacity?.per_second)),
             arriving: autoscale::arriving(seen, now),
             backlog: reports.map(|report| report.shard.backlog_events).fold(0, u64::saturating_add),
-            before: memory.traffic.shares.get(&region.name).copied(),
+            before: before(&memory.traffic.shares, &region.name),
         }
     });
     stands.collect()
 }
 
-/// How much of its weight a region that is Probing gets.
-fn percent(intent: &FleetIntent, region: &str, breaker: &BreakerMemory, now: Timestamp) -> u32 {
-    match intent.manual.hold(region, now).map(|hold| hold.phase) {
-        Some(HeldPhase::Probing(percent)) => percent,
-        Some(HeldPhase::Serving | HeldPhase::Tripped) | None => {
-            let step = usize::try_from(breaker.step).unwrap_or(usize::MAX);
-            intent.breaker.ramp.get(step).or(intent.breaker.ramp.last()).copied().unwrap_or(100)
-        }
-    }
+/// The share that a region had. One that came lately had none, where any are remembered.
+fn before(shares: &BTreeMap<String, u32>, region: &str) -> Option<u32> {
+    (!shares.is_empty()).then(|| shares.get(region).copied().unwrap_or(0))
+}
+
+/// Whether nobody can reach a region that is not heard. Reports that are missing say nothing by themselves: what it holds of
+/// new traffic is as well off there as before.
+fn is_gone(breaker: &BreakerPlan, seen: &RegionSnapshot) -> bool {
+    let hard = matches!(breaker.memory.cause, Some(TripCause::Unreachable | TripCause::NoShardReady));
+    let mut serving = seen.shards.values().filter(|shard| shard.is_serving());
+    hard || serving.all(|shard| matches!(shard.data_port, DataPort::Silent(_)))
 }
 
 /// How the regions of the spec are listed.

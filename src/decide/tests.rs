@@ -363,3 +363,13 @@ fn while_dispatchers_from_before_routing_serve_producers_are_sent_to_those_alone
     shards.get_mut(&0).unwrap().pod.as_mut().unwrap().ready = false;
     assert_eq!(listed(&snapshot), [false, true], "one that is being replaced takes nothing");
 }
+
+#[test]
+fn a_fleet_is_looked_at_again_when_an_order_ends() {
+    let (mut intent, snapshot) = (fixtures::intent(), fixtures::settled());
+    let calm = decided(&intent, &snapshot).recheck_after;
+    let end = Duration::from_secs(3);
+    assert!(calm > end, "{calm:?}");
+    intent.manual.scaling_paused_until = Some(fixtures::now() + end);
+    assert_eq!(decided(&intent, &snapshot).recheck_after, end);
+}

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use signalbox_contract::BreakerPhase;
+
+use super::breaker::BreakerMemory;
+use super::intent::FleetIntent;
 
 /// The longest that an order may still last. One that ends later is not followed: an order has an end.
 pub const LONGEST_ORDER: Duration = Duration::from_hours(30 * 24);
@@ -79,6 +83,20 @@ fn is_in_force(until: Timestamp, now: Timestamp) -> bool {
 
 fn is_too_long(until: Timestamp, now: Timestamp) -> bool {
     until.duration_since(now) > jiff::SignedDuration::try_from(LONGEST_ORDER).unwrap_or(jiff::SignedDuration::MAX)
+}
+
+impl FleetIntent {
+    /// The part of its weight that a region has where its breaker is, in percent.
+    pub fn percent(&self, region: &str, breaker: &BreakerMemory, now: Timestamp) -> u32 {
+        let held = self.manual.hold(region, now).map(|hold| hold.phase);
+        let step = usize::try_from(breaker.step).unwrap_or(usize::MAX);
+        match (breaker.phase, held) {
+            (BreakerPhase::Serving, _) => 100,
+            (BreakerPhase::Tripped, _) => 0,
+            (BreakerPhase::Probing, Some(HeldPhase::Probing(percent))) => percent,
+            (BreakerPhase::Probing, _) => self.breaker.ramp.get(step).copied().unwrap_or(100),
+        }
+    }
 }
 
 impl ManualIntent {

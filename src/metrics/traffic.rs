@@ -10,7 +10,7 @@ use prometheus_client::registry::Registry;
 use signalbox_contract::BreakerPhase;
 
 use super::RegionLabels;
-use crate::fleet::{FleetPlan, RegionPlan};
+use crate::fleet::{BreakerMemory, FleetPlan, RegionPlan, phase_word};
 
 type Gauges = Family<RegionLabels, Gauge<u64, AtomicU64>>;
 
@@ -46,16 +46,12 @@ impl TrafficSample {
     pub(super) fn of(region: &RegionPlan, plan: &FleetPlan) -> Option<Self> {
         let (breaker, traffic) = (region.breaker.as_ref()?, plan.traffic.regions.get(&region.name)?);
         let phase = breaker.memory.phase;
-        let was_tripped = |from: &crate::fleet::BreakerMemory| from.phase == BreakerPhase::Tripped;
+        let was_tripped = |from: &BreakerMemory| from.phase == BreakerPhase::Tripped;
         Some(Self {
             weight: region.weight.into(),
             goal: traffic.goal_permille.into(),
             share: traffic.share_permille.into(),
-            phase: match phase {
-                BreakerPhase::Serving => "Serving",
-                BreakerPhase::Tripped => "Tripped",
-                BreakerPhase::Probing => "Probing",
-            },
+            phase: phase_word(phase),
             tripped: phase == BreakerPhase::Tripped && breaker.from.as_ref().is_some_and(|from| !was_tripped(from)),
         })
     }

@@ -222,6 +222,25 @@ fn a_region_that_is_leaving_keeps_its_slice_and_is_left_alone_otherwise() {
 }
 
 #[test]
+fn a_region_that_is_tripped_is_shown_as_serving_and_not_as_ready() {
+    let mut intent = fixtures::intent();
+    let hold = crate::fleet::RegionHold {
+        phase: crate::fleet::HeldPhase::Tripped,
+        until: fixtures::now() + std::time::Duration::from_mins(1),
+        purpose: crate::fleet::HoldPurpose::Hold,
+    };
+    intent.manual.holds.insert("us-east".to_owned(), hold);
+    let plan = decide(&intent, &fixtures::settled(), &FleetMemory::default(), fixtures::now());
+    let slices = render(&intent, &plan, &fixtures::keyring()).endpoint_slices;
+    let shown = |region: usize| {
+        let conditions = slices[region].endpoints.iter().map(|endpoint| endpoint.conditions.as_ref().unwrap());
+        conditions.map(|conditions| (conditions.ready, conditions.serving)).collect::<Vec<_>>()
+    };
+    assert_eq!(shown(0), [(Some(true), Some(true)); 2]);
+    assert_eq!(shown(1), [(Some(false), Some(true)); 2]);
+}
+
+#[test]
 fn the_region_is_put_into_the_uris_of_its_sinks() {
     let intent = fixtures::intent();
     let uris: Vec<_> =

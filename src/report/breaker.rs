@@ -11,8 +11,7 @@ use super::events::event;
 use super::status::whole;
 use crate::api::{BreakerStatus, RegionStatus};
 use crate::fleet::{
-    BreakerMemory, BreakerPlan, BreakerReason, FleetIntent, FleetPlan, HeldPhase, RegionPlan, RegionReason, TripCause,
-    phase_word, whole_second,
+    BreakerPlan, BreakerReason, FleetIntent, FleetPlan, RegionPlan, RegionReason, TripCause, phase_word, whole_second,
 };
 
 pub(super) const REGIONS_HEALTHY: &str = "RegionsHealthy";
@@ -41,25 +40,13 @@ pub(super) fn state(intent: &FleetIntent, region: &RegionPlan, several: bool, no
         // A fraction of a second would make the status differ from itself.
         since: Time(whole_second(memory.since)),
         until: memory.until.map(|until| Time(whole_second(until))),
-        percent: probing.then(|| whole(percent(intent, &region.name, memory, now))),
+        percent: probing.then(|| whole(intent.percent(&region.name, memory, now))),
         step: whole(memory.step),
         trips: whole(memory.trips),
         cause: memory.cause.map(|cause| cause.as_str().to_owned()),
         reason: if healthy { String::new() } else { plan.reason.as_str().to_owned() },
         message: if healthy { String::new() } else { plan.message.clone() },
     })
-}
-
-/// The part of its weight that a region has in this phase.
-pub(super) fn percent(intent: &FleetIntent, region: &str, memory: &BreakerMemory, now: Timestamp) -> u32 {
-    let held = intent.manual.hold(region, now).map(|hold| hold.phase);
-    let step = usize::try_from(memory.step).unwrap_or(usize::MAX);
-    match (memory.phase, held) {
-        (BreakerPhase::Serving, _) => 100,
-        (BreakerPhase::Tripped, _) => 0,
-        (BreakerPhase::Probing, Some(HeldPhase::Probing(percent))) => percent,
-        (BreakerPhase::Probing, _) => intent.breaker.ramp.get(step).copied().unwrap_or(100),
-    }
 }
 
 /// How many are not Serving, as `kubectl get` shows it.
@@ -122,12 +109,18 @@ pub(super) fn says_all(before: Option<&RegionStatus>, region: &RegionStatus) -> 
     out(region) || (serves && before.is_some_and(out))
 }
 
-/// A phase that is another, or another step of the ramp, or another cause.
+/// A phase that is another, or another step of the ramp, or another cause; or one that would be another, if more regions were
+/// left.
 pub(super) fn of_region(before: Option<&RegionStatus>, region: &RegionStatus) -> Option<Event> {
     let now = region.breaker.as_ref()?;
     let then = before.and_then(|before| before.breaker.as_ref());
     let place = |breaker: &BreakerStatus| (breaker.phase.clone(), breaker.percent, breaker.cause.clone());
     let serving = now.phase == phase_word(BreakerPhase::Serving);
+    let spared = |breaker: &BreakerStatus| breaker.reason == BreakerReason::TooFewLeft.as_str();
+    if spared(now) && !then.is_some_and(spared) {
+        let note = format!("region {}: {}", region.name, now.message);
+        return Some(event(EventType::Warning, &now.reason, note, &format!("Spare-{}", region.name)));
+    }
     if then.map_or(serving, |then| place(then) == place(now)) {
         return None;
     }

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::breaker::percent;
 use super::scaling::numbers;
 use super::status::whole;
 use crate::api::DecisionStatus;
@@ -47,7 +46,7 @@ fn of_size(intent: &FleetIntent, region: &RegionPlan, now: Timestamp) -> Option<
 
 fn of_breaker(intent: &FleetIntent, region: &RegionPlan, now: Timestamp) -> Option<DecisionStatus> {
     let breaker = region.breaker.as_ref()?;
-    let part = |memory| whole(percent(intent, &region.name, memory, now));
+    let part = |memory| whole(intent.percent(&region.name, memory, now));
     Some(DecisionStatus {
         time: Time(whole_second(now)),
         region: region.name.clone(),

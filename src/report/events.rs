@@ -18,6 +18,7 @@ use super::manual;
 use super::routing::{self, ORDERING_AT_RISK};
 use super::scaling::{SCALING_INEFFECTIVE, SCALING_LIMITED};
 use super::status::has_dead_letters;
+use super::traffic;
 
 /// Reasons that nobody has to do anything about.
 const CALM: [RegionReason; 7] = [
@@ -73,6 +74,7 @@ pub(super) fn events(
     ] {
         events.extend(of_condition(type_, action, old, new));
     }
+    events.extend(traffic::of_shift(old, new));
     events.extend(of_drill(old, new));
     events
 }

@@ -68,8 +68,9 @@ pub(super) fn numbers(decision: &ScalingDecision, scaling: &ScalingIntent) -> St
         Some(Bound::Doubling) => ", at most doubled",
         Some(Bound::Window | Bound::Settling | Bound::Unknown | Bound::Ineffective) | None => "",
     };
+    let expected = numbers.expected.map(|rate| format!(" ({}/s to come)", approximate_count(rate))).unwrap_or_default();
     format!(
-        "arrival {}/s, settled {}/s, backlog {} to drain in {}s, {capacity} at {} %{needed}{bound}",
+        "arrival {}/s{expected}, settled {}/s, backlog {} to drain in {}s, {capacity} at {} %{needed}{bound}",
         approximate_count(numbers.arrival),
         approximate_count(numbers.settled),
         approximate_count(numbers.backlog),

@@ -2,15 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use kube::runtime::events::{Event, EventType};
 use signalbox_contract::BreakerPhase;
 
 use super::breaker::several;
 use super::conditions::Draft;
-use crate::api::TrafficStatus;
+use super::events::event;
+use crate::api::{EventDispatcherStatus, TrafficStatus};
 use crate::fleet::{FleetIntent, FleetPlan, share_text};
 use crate::manifests::Applied;
 
 pub(super) const TRAFFIC_SHIFTED: &str = "TrafficShifted";
+/// Nothing is shifted.
+const BY_WEIGHT: &str = "ByWeight";
 
 /// Regions that are all named in the column.
 const NAMED: usize = 4;
@@ -72,8 +76,18 @@ pub(super) fn draft(plan: &FleetPlan) -> Option<Draft> {
             reason: if shift.done { "Shifted" } else { "Shifting" }.to_owned(),
             message: shift.message.clone(),
         },
-        None => {
-            Draft { type_: TRAFFIC_SHIFTED, status: "False", reason: "ByWeight".to_owned(), message: String::new() }
-        }
+        None => Draft { type_: TRAFFIC_SHIFTED, status: "False", reason: BY_WEIGHT.to_owned(), message: String::new() },
     })
+}
+
+/// A shift that begins, is done, or is over.
+pub(super) fn of_shift(old: &EventDispatcherStatus, new: &EventDispatcherStatus) -> Option<Event> {
+    let of = |status: &EventDispatcherStatus| {
+        let told = status.conditions.iter().find(|condition| condition.type_ == TRAFFIC_SHIFTED)?;
+        Some((told.reason.clone(), told.message.clone()))
+    };
+    let (reason, message) = of(new)?;
+    let before = of(old).map_or_else(|| BY_WEIGHT.to_owned(), |(reason, _)| reason);
+    let note = if message.is_empty() { "traffic is as the weights of the spec say again".to_owned() } else { message };
+    (before != reason).then(|| event(EventType::Normal, &reason, note, &reason))
 }

@@ -89,7 +89,7 @@ pub fn drawn(regions: &[String], within: Range<u64>, seed: u64) -> Vec<Fault> {
     let mut random = Random::new(seed ^ 0x6661_756c_7473);
     let mut below = move |most: u64| random.next() % most.max(1);
     let span = within.end.saturating_sub(within.start);
-    (0..1 + below(5))
+    (0..=below(5))
         .map(|_| {
             let everywhere = below(6) == 0;
             let at = usize::try_from(below(u64::try_from(regions.len()).unwrap_or(1))).unwrap_or(0);

@@ -14,6 +14,7 @@ mod plot;
 mod random;
 mod run;
 mod shard;
+mod sight;
 mod summary;
 mod text;
 mod trace;

@@ -9,22 +9,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use signalbox_contract::{BreakerPhase, RegionSeen, TrafficReport};
+use signalbox_contract::BreakerPhase;
 
 use super::faults::{Fault, FaultKind, Faults};
 use super::random::Random;
 use super::shard::Shard;
-use crate::fleet::{
-    DataPort, FleetIntent, FleetPlan, FleetSnapshot, NotRead, Observation, PodSnapshot, RegionSnapshot, Rollout,
-    ShardSnapshot, Standing, Volume,
-};
-
-/// For how long a report stands when none comes, as in `observe`.
-const GRACE: u64 = 10;
-/// When two reports are missing, as in `observe`.
-const MISSED: u64 = 2;
-/// When Kubernetes misses a node.
-const NODE_LOST: u64 = 40;
+use super::sight::{look_around, seen_shard};
+use crate::fleet::{FleetIntent, FleetPlan, FleetSnapshot, RegionSnapshot, Rollout, Standing};
 
 /// What the fleet is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -260,70 +251,7 @@ impl Region {
     }
 }
 
-fn seen_shard(ordinal: u32, shard: &mut Shard, now: u64, names: (&str, &str), sinks: &[String]) -> ShardSnapshot {
-    let ready = shard.is_ready(now);
-    let pod = PodSnapshot {
-        uid: ordinal.to_string(),
-        ip: Some(format!("10.0.0.{ordinal}")),
-        ready,
-        ..PodSnapshot::default()
-    };
-    let since = shard.ready_at;
-    let report = match shard.heard(now) {
-        Some((arrived, said)) if now - arrived < GRACE => {
-            let mut value = shard.in_full(&said, names, sinks);
-            value.trouble = (now - arrived >= MISSED).then(|| not_read(arrived));
-            Observation::Reading { value, taken_at: time(arrived) }
-        }
-        Some((arrived, _)) => silent(arrived),
-        None if ready => silent(since),
-        None => Observation::NotYet,
-    };
-    ShardSnapshot {
-        pod: Some(pod),
-        volume: if ready { Volume::Bound } else { Volume::Pending },
-        report,
-        ..ShardSnapshot::default()
-    }
-}
-
-fn silent(since: u64) -> Observation<crate::fleet::Report> {
-    Observation::Unreachable(not_read(since))
-}
-
-fn not_read(since: u64) -> NotRead {
-    NotRead { why: "its report was lost".to_owned(), since: time(since) }
-}
-
-/// What the operator sees of a shard's events port while its reports are missing, and what the shard sees of other regions.
-fn look_around(shard: &mut ShardSnapshot, region: &str, all: &[String], faults: Faults<'_>, now: u64) {
-    let missing = match &mut shard.report {
-        Observation::Reading { value, .. } => {
-            let said_at = value.shard.sequence;
-            let regions = all.iter().filter(|name| *name != region).map(|name| {
-                let away = faults.away_since(name, said_at);
-                let silent_ms = away.map_or(0, |since| (said_at - since) * 1000);
-                RegionSeen { name: name.clone(), asked: 1, answered: u32::from(away.is_none()), silent_ms }
-            });
-            value.shard.traffic = Some(TrafficReport { regions: regions.collect(), ..TrafficReport::default() });
-            value.trouble.is_some()
-        }
-        Observation::Unreachable(_) => true,
-        Observation::NotYet => false,
-    };
-    shard.data_port = match (missing, faults.answers(region, now)) {
-        (false, _) => DataPort::NotAsked,
-        (true, true) => DataPort::Answers(time(now)),
-        (true, false) => DataPort::Silent(time(now.saturating_sub(1))),
-    };
-    // The kubelet of a node that is cut off is missed after a while.
-    let lost = faults.since(region, FaultKind::CutOff, now).is_some_and(|since| now - since >= NODE_LOST);
-    if let Some(pod) = shard.pod.as_mut().filter(|_| lost) {
-        pod.ready = false;
-    }
-}
-
-/// Regions that are Tripped or come back, and are there, hand over what they hold to those that serve, as far as these have
+/// Regions that are Tripped, and are there, hand over what they hold to those that serve, as far as these have
 /// room.
 fn hand_over(regions: &mut BTreeMap<String, Region>, faults: Faults<'_>, now: u64, capacity: f64) {
     let there = |name: &str| faults.away_since(name, now).is_none();

@@ -49,7 +49,9 @@ mod tests {
     /// In seconds, what ended and when.
     fn lasted(rows: &[(u64, Verdict)]) -> u64 {
         let (start, mut row) = (Instant::now(), Row::default());
-        rows.iter().for_each(|(at, verdict)| row.ended(*verdict, start + Duration::from_secs(*at)));
+        for (at, verdict) in rows {
+            row.ended(*verdict, start + Duration::from_secs(*at));
+        }
         row.lasted().as_secs()
     }
 

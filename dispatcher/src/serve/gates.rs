@@ -242,7 +242,7 @@ mod tests {
                 at.push(gates.closed);
                 prop_assert_eq!(gates.version, shut.len() as u64);
                 for version in 0..=shut.len() {
-                    let since = shut[version..].iter().fold(SlotSet::default(), |all, one| all.union(one));
+                    let since = shut[version..].iter().fold(SlotSet::default(), SlotSet::union);
                     prop_assert_eq!(gates.closed_since(version as u64), since);
                     prop_assert!(gates.closed.without(&at[version]).without(&since).is_empty());
                 }

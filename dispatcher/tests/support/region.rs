@@ -22,6 +22,7 @@ pub(crate) struct Region {
     authority: Arc<Authority>,
     operator: Pair,
     epoch: u64,
+    table: Value,
     _home: TempDir,
 }
 
@@ -43,7 +44,7 @@ impl Region {
         let home = tempfile::tempdir().unwrap();
         let operator = keys::pair(authority, OPERATOR, |_| {});
         let (sink, name, authority) = (sink(home.path()).await, name.to_owned(), authority.clone());
-        Self { sink, shards: Vec::new(), name, net, authority, operator, epoch: 0, _home: home }
+        Self { sink, shards: Vec::new(), name, net, authority, operator, epoch: 0, table: json!(null), _home: home }
     }
 
     /// One more shard, which has no table yet.
@@ -66,18 +67,24 @@ impl Region {
     pub(crate) async fn push(&mut self, owners: usize, peers: usize) -> u64 {
         self.epoch += 1;
         let peer = |shard: &Member| json!({"ordinal": shard.ordinal, "address": shard.daemon.control});
-        let table = json!({
+        self.table = json!({
             "fleet": "test", "region": self.name, "epoch": self.epoch, "shards": owners,
             "peers": self.shards.iter().take(peers).map(peer).collect::<Vec<_>>(),
         });
+        self.push_again().await;
+        self.epoch
+    }
+
+    /// Gives the latest table to all shards that are in it, as an operator does that sees one without it.
+    pub(crate) async fn push_again(&self) {
+        let peers = self.table["peers"].as_array().unwrap().len();
         for shard in self.shards.iter().take(peers) {
             eventually("a shard that takes the table", || async {
-                let answer = self.put(shard, "/v1/routing", &table).await;
+                let answer = self.put(shard, "/v1/routing", &self.table).await;
                 answer.is_ok_and(|(status, _)| status == 204).then_some(())
             })
             .await;
         }
-        self.epoch
     }
 
     /// What a shard answers to the operator that gives it something.

@@ -51,7 +51,7 @@ impl Region<'_> {
 
     /// So many shards that what is expected takes `targetUtilization` of them. `None`: no more is expected than arrives, or
     /// what a shard can settle is not known.
-    fn needed_ahead(&self) -> Option<u32> {
+    pub(super) fn needed_ahead(&self) -> Option<u32> {
         let expected = float(self.outlook.expected?);
         let each = self.per_shard()? * self.utilization().min(MOST_UTILIZATION);
         (expected > self.demand.arrival).then(|| ceil(expected / each))

@@ -36,7 +36,7 @@ impl Region<'_> {
             backlog: whole(demand.backlog),
             capacity: self.capacity.map(|capacity| capacity.per_second),
             samples: self.capacity.map_or(0, |capacity| capacity.samples),
-            needed: self.needed(1.0),
+            needed: self.needed(1.0).max(self.needed_ahead()),
             known: u32::try_from(demand.shards.len()).unwrap_or(u32::MAX),
             unknown: u32::try_from(demand.doubts.len()).unwrap_or(u32::MAX),
         };

@@ -301,3 +301,69 @@ fn a_window_never_remembers_more_than_it_may() {
         assert!(window.len() <= crate::fleet::WINDOW_ENTRIES && window.is_sorted_by(|a, b| a.shards > b.shards));
     }
 }
+
+/// A region that is about to get so much, while another one is not Serving.
+fn ahead(shards: u32, each: f64, expected: u64) -> Situation {
+    let mut situation = steady(shards, each);
+    situation.outlook = Outlook { episode: true, expected: Some(expected), ..Outlook::default() };
+    situation
+}
+
+#[test]
+fn what_is_about_to_come_asks_for_shards_before_it_is_there() {
+    // 300 at 70 of 100.
+    assert_eq!(ahead(2, 65.0, 300).size(), (5, ScalingReason::ShiftAhead));
+    // What is there already is the load.
+    assert_eq!(ahead(5, 60.0, 299).size(), (5, ScalingReason::Suits));
+    assert_eq!(ahead(2, 90.0, 150).size(), (3, ScalingReason::LoadHigher));
+    // Traffic waits for room within 85 %: a utilisation beyond that would let both wait for each other.
+    let mut busy = ahead(2, 65.0, 300);
+    busy.intent.scaling.target_utilization = 100;
+    assert_eq!(busy.size(), (4, ScalingReason::ShiftAhead));
+}
+
+#[test]
+fn what_is_about_to_come_is_bound_by_the_range_and_by_what_is_known() {
+    let most = ahead(2, 65.0, 3_000).decide();
+    assert_eq!((most.to, most.bound), (16, Some(Bound::Maximum)));
+    assert_eq!(most.message, "16 shards, for traffic that is shifted here from other regions, which is shards.max");
+    let mut hardly_known = ahead(2, 65.0, 3_000);
+    hardly_known.memory.capacity.as_mut().unwrap().samples = 1;
+    let doubled = hardly_known.decide();
+    assert_eq!((doubled.to, doubled.bound), (4, Some(Bound::Doubling)));
+    // Those that were added must be there first.
+    hardly_known.memory = doubled.memory;
+    assert_eq!(hardly_known.decide().to, 4);
+    let mut unknown = ahead(2, 65.0, 3_000);
+    unknown.memory.capacity = None;
+    assert_eq!(unknown.size(), (2, ScalingReason::Suits));
+    let mut elsewhere = ahead(2, 65.0, 3_000);
+    elsewhere.limit = Some(Limit::Sink("audit".to_owned()));
+    assert_eq!(elsewhere.size().0, 2);
+}
+
+#[test]
+fn a_growth_in_an_episode_is_not_judged_and_an_earlier_one_no_more() {
+    let mut situation = steady(2, 90.0);
+    situation.after(1);
+    assert!(situation.memory.trial.is_some());
+    situation.outlook = Outlook { episode: true, expected: Some(600), ..Outlook::default() };
+    let decision = situation.decide();
+    assert_eq!((decision.to, decision.memory.trial), (9, None));
+    // What was of no use under another load may be of use now.
+    situation.memory.hold = Some(Hold { until: situation.now + Duration::from_mins(15), times: 1 });
+    assert_eq!(situation.size(), (9, ScalingReason::ShiftAhead));
+}
+
+#[test]
+fn a_region_that_is_tripped_neither_grows_nor_shrinks_and_one_that_comes_back_may_grow() {
+    for (each, shards) in [(0.0, 4), (95.0, 4)] {
+        let mut situation = steady(shards, each);
+        situation.outlook = Outlook { episode: true, phase: BreakerPhase::Tripped, ..Outlook::default() };
+        situation.intent.scaling.stabilization = Duration::ZERO;
+        assert_eq!(situation.size(), (shards, ScalingReason::Standby));
+    }
+    let mut back = steady(4, 95.0);
+    back.outlook = Outlook { episode: true, phase: BreakerPhase::Probing, ..Outlook::default() };
+    assert_eq!(back.size(), (6, ScalingReason::LoadHigher));
+}

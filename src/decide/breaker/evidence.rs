@@ -255,10 +255,12 @@ impl<'a> Case<'a> {
 
     /// How the step goes: what happened before it began is not held against it.
     fn probe(&self, judgement: &mut Judgement) {
-        let (window, from, now) = (self.intent.window, self.memory.since, self.now);
+        let (window, began, now) = (self.intent.window, self.memory.since, self.now);
+        // It began some time in that second.
+        let from = began.checked_add(Duration::from_secs(1)).unwrap_or(began);
         judgement.soon(Duration::from_secs(1));
         let need = (self.intent.minimum_attempts / 5).max(LEAST_ATTEMPTS);
-        let held = super::since(from, now);
+        let held = super::since(began, now);
         let (mut tried, mut failed, mut clean) = (0u64, 0u64, true);
         for (sink, view) in &self.evidence.sinks {
             let of_step = attempts(looks(self.history, window * count::WINDOWS, Some(from), now), sink);

@@ -137,6 +137,36 @@ fn while_nobody_who_has_a_share_serves_events_are_better_off_with_who_does() {
     assert!(plan.regions[1].endpoints.iter().all(|endpoint| endpoint.listed), "{:?}", plan.traffic);
 }
 
+#[test]
+fn a_region_that_joins_during_an_episode_begins_with_nothing() {
+    let (mut intent, snapshot) = (held(HeldPhase::Tripped), fixtures::settled());
+    let before = decided(&intent, &snapshot);
+    let joining = crate::fleet::RegionIntent { name: "ap-south".to_owned(), ..intent.regions[0].clone() };
+    intent.regions.push(joining);
+    let plan = again(&intent, &snapshot, &before, 1);
+    let share = |name: &str| (plan.traffic.regions[name].share_permille, plan.traffic.regions[name].goal_permille);
+    assert_eq!((share("eu-west"), share("ap-south")), ((1_000, 500), (0, 500)));
+}
+
+#[test]
+fn reports_that_are_missing_take_nothing_from_a_tripped_region_and_a_port_that_is_silent_does() {
+    // 140 events a second at 70 % of the traffic: 200 at all.
+    let (intent, mut snapshot, mut memory) = sized(held(HeldPhase::Tripped), 70.0);
+    memory.traffic.shares = [("eu-west".to_owned(), 700), ("us-east".to_owned(), 300)].into();
+    let silent = NotRead { why: "no".to_owned(), since: fixtures::now() };
+    for shard in snapshot.regions.get_mut("us-east").unwrap().shards.values_mut() {
+        shard.report = Observation::Unreachable(silent.clone());
+    }
+    let kept = |snapshot: &FleetSnapshot| {
+        decide(&intent, snapshot, &memory, fixtures::now()).traffic.regions["us-east"].share_permille
+    };
+    assert_eq!(kept(&snapshot), 150);
+    for shard in snapshot.regions.get_mut("us-east").unwrap().shards.values_mut() {
+        shard.data_port = crate::fleet::DataPort::Silent(fixtures::now());
+    }
+    assert_eq!(kept(&snapshot), 0);
+}
+
 /// The fleet with sizes that follow the load, of two shards each that know that they can settle 100 events a second.
 fn sized(intent: FleetIntent, each: f64) -> (FleetIntent, FleetSnapshot, FleetMemory) {
     let mut intent = intent;

@@ -52,7 +52,7 @@ pub(super) struct Region<'a> {
     pub(super) phase: BreakerPhase,
     /// While Probing: how much of its weight it gets, 1 to 100.
     pub(super) percent: u32,
-    /// Some shard of it is ready, and was heard.
+    /// Nothing says that nobody can reach it.
     pub(super) reachable: bool,
     /// Shards that serve.
     pub(super) ready: u32,
@@ -152,13 +152,10 @@ fn expected(
 }
 
 fn takes(regions: &[Region<'_>], goals: &Goals, shares: &[u32], total: Known<u64>) -> Vec<Takes> {
-    let serves = |region: &Region<'_>| region.phase == BreakerPhase::Serving && region.weight > 0;
-    let some_serve = regions.iter().any(serves);
     let takes = |(region, share): (&Region<'_>, &u32)| {
         let weight = match region.phase {
             BreakerPhase::Serving => region.weight,
-            // Better than nobody.
-            BreakerPhase::Probing if !some_serve => region.weight,
+            // Who gives takes nothing: events would go round in circles.
             BreakerPhase::Probing | BreakerPhase::Tripped => 0,
         };
         let per_second = match (total, region.per_shard) {

@@ -157,7 +157,8 @@ pub(super) fn keeps(regions: &[Region<'_>], traffic: &Traffic, listed: &[Listed]
     let keeps = |(at, region): (usize, &Region<'_>)| match region.phase {
         BreakerPhase::Serving => 1_000,
         // There is nobody to hand over to.
-        BreakerPhase::Tripped => 1_000 * u32::from(!some_take),
+        _ if !some_take => 1_000,
+        BreakerPhase::Tripped => 0,
         BreakerPhase::Probing => {
             let plan = &traffic.regions[at];
             match (plan.goal_permille.min(plan.share_permille), listed[at].permille) {

@@ -20,6 +20,7 @@ mod kept;
 mod pacer;
 mod port;
 mod rates;
+mod shard;
 mod silence;
 mod stream;
 
@@ -29,12 +30,12 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
-use signalbox_contract::{ADMIN_PORT, CONTROL_PORT, EVENTS_PORT, ShardReport};
+use signalbox_contract::ShardReport;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::caches::{Caches, Poke, fleet_of};
+use super::caches::{Caches, Poke};
 use crate::clock;
 use crate::fleet::{DataPort, Keyring, Observation, Report, names};
 use crate::metrics::Metrics;
@@ -42,6 +43,7 @@ use crate::tls::Identity;
 use backoff::Backoff;
 use checks::Refusal;
 use kept::{Kept, Moment};
+use shard::{NotOne, Shard};
 use stream::Lines;
 
 /// How often the pods are looked through for those that came and went.
@@ -77,23 +79,6 @@ impl Default for Reports {
     }
 }
 
-/// Who is listened to.
-#[derive(Clone, Debug, PartialEq)]
-struct Shard {
-    uid: String,
-    ip: String,
-    port: u16,
-    /// The port that takes events.
-    events: u16,
-    /// Whether it has keys.
-    keyed: bool,
-    namespace: String,
-    fleet: String,
-    region: String,
-    ordinal: Option<u32>,
-    poke: Poke,
-}
-
 /// What the tasks of shards have in common.
 #[derive(Clone)]
 struct Means {
@@ -127,7 +112,7 @@ impl Reports {
     ) {
         let keyrings = caches.clone();
         let keys = Arc::new(move |namespace: &str, fleet: &str| keyrings.keyring(namespace, fleet));
-        let shards = || caches.all_pods().iter().filter_map(|pod| shard_of(pod)).collect();
+        let shards = || caches.all_pods().iter().filter_map(|pod| Shard::of(pod)).collect();
         self.listen(shards, keys, pokes, metrics, all_asked).await;
     }
 
@@ -199,27 +184,6 @@ impl Reports {
     }
 }
 
-/// Only pods that run: one that is being started has no report, and that is known without asking.
-fn shard_of(pod: &Pod) -> Option<Shard> {
-    let status = pod.status.as_ref().filter(|status| status.phase.as_deref() == Some("Running"))?;
-    // The pod itself says whether it has keys: while they are rolled out, some have and some have not.
-    let ports =
-        pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|container| container.ports.iter().flatten());
-    let keyed = ports.into_iter().any(|port| port.name.as_deref() == Some(names::CONTROL_PORT_NAME));
-    Some(Shard {
-        uid: pod.uid()?,
-        ip: status.pod_ip.clone()?,
-        port: if keyed { CONTROL_PORT } else { ADMIN_PORT },
-        events: EVENTS_PORT,
-        keyed,
-        namespace: pod.namespace()?,
-        fleet: pod.labels().get(names::FLEET_LABEL)?.clone(),
-        region: pod.labels().get(names::REGION_LABEL)?.clone(),
-        ordinal: names::ordinal(&pod.name_any()),
-        poke: fleet_of(pod),
-    })
-}
-
 impl Means {
     /// Listens to one shard, and to its silence, until the task is ended.
     async fn attend(self, shard: Shard) {
@@ -262,7 +226,7 @@ impl Means {
         let mut taken = None;
         let until = tokio::time::Instant::now() + MAX_AGE.mul_f64(1.0 - backoff::fraction() / 2.0);
         while let Some(text) = line {
-            match report(&text, shard) {
+            match shard.report(&text) {
                 Ok(report) => {
                     let sequence = report.sequence;
                     match self.keep(shard, Ok(report)) {
@@ -329,26 +293,6 @@ impl Means {
         }
         result
     }
-}
-
-/// Why a line is not a report of this shard.
-enum NotOne {
-    /// It makes no sense.
-    Broken(String),
-    /// It is another shard's.
-    Elsewhere(String),
-}
-
-fn report(text: &[u8], shard: &Shard) -> Result<ShardReport, NotOne> {
-    let report: ShardReport =
-        serde_json::from_slice(text).map_err(|error| NotOne::Broken(format!("its report is not one: {error}")))?;
-    if report.fleet != shard.fleet || report.region != shard.region {
-        return Err(NotOne::Elsewhere(format!("its report is of fleet {}, region {}", report.fleet, report.region)));
-    }
-    if let Some(routing) = report.routing.as_ref().filter(|routing| Some(routing.ordinal) != shard.ordinal) {
-        return Err(NotOne::Elsewhere(format!("its report is of shard {}", routing.ordinal)));
-    }
-    Ok(report)
 }
 
 #[cfg(test)]

@@ -142,7 +142,7 @@ fn float(number: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use signalbox_contract::Usage;
+    use signalbox_contract::{TrafficReport, Usage};
 
     /// A shard that has taken 1000 events a second and delivered half of them, each in 4 ms, with half a processor.
     fn steady(uptime_ms: u64) -> ShardReport {
@@ -204,6 +204,20 @@ mod tests {
         close(sink.delivered, 500.0);
         close(sink.limited, 1.0);
         assert_eq!(sink.attempt_time, Duration::from_millis(4));
+    }
+
+    #[test]
+    fn what_other_regions_handed_over_is_told_from_what_comes_anew() {
+        let mut window = Window::default();
+        let mut taking = |uptime_ms| {
+            let mut shard = steady(uptime_ms);
+            shard.traffic = Some(TrafficReport { taken_over_total: uptime_ms / 4, ..TrafficReport::default() });
+            window.take(&shard)
+        };
+        taking(1000);
+        let rates = taking(3000).unwrap();
+        close(rates.accepted, 1000.0);
+        close(rates.taken_over, 250.0);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use signalbox_contract::{ADMIN_PORT, CONTROL_PORT};
+
 use super::*;
 use crate::fixtures;
 
@@ -389,9 +391,9 @@ fn a_pod_says_itself_whether_it_has_keys() {
         }))
         .unwrap()
     };
-    let with = shard_of(&pod(serde_json::json!([{"name": "control", "containerPort": 9443}]))).unwrap();
+    let with = Shard::of(&pod(serde_json::json!([{"name": "control", "containerPort": 9443}]))).unwrap();
     assert_eq!((with.keyed, with.port), (true, CONTROL_PORT));
-    let without = shard_of(&pod(serde_json::json!([{"name": "admin", "containerPort": 9090}]))).unwrap();
+    let without = Shard::of(&pod(serde_json::json!([{"name": "admin", "containerPort": 9090}]))).unwrap();
     assert_eq!((without.keyed, without.port), (false, ADMIN_PORT));
 }
 

@@ -2,9 +2,9 @@
 //! `slots`.
 //!
 //! ```text
-//! wanted --to_close--> closing --no attempt is under way--> quiet: may be given
+//! wanted --close_next--> closing --no attempt is under way--> quiet: may be given
 //!    ^                                                        |
-//!    '---- not wanted any more, and nothing of it on its way --'--to_open--> delivered here
+//!    '---- not wanted any more, and nothing of it on its way --'--open_next--> delivered here
 //! ```
 
 use crate::serve::slots::SlotSet;
@@ -29,7 +29,7 @@ impl Away {
     }
 
     /// What to close now. Nothing while something is being closed.
-    pub(super) fn to_close(&mut self) -> Option<SlotSet> {
+    pub(super) fn close_next(&mut self) -> Option<SlotSet> {
         let slots = self.wanted.without(&self.quiet);
         if self.closing.is_some() || slots.is_empty() {
             return None;
@@ -44,7 +44,7 @@ impl Away {
     }
 
     /// What to deliver here again: of `flying` something is on its way to another region.
-    pub(super) fn to_open(&mut self, flying: &SlotSet) -> SlotSet {
+    pub(super) fn open_next(&mut self, flying: &SlotSet) -> SlotSet {
         let slots = self.quiet.without(&self.wanted).without(flying);
         self.quiet = self.quiet.without(&slots);
         slots
@@ -70,18 +70,18 @@ mod tests {
     fn a_slot_is_given_only_when_no_attempt_is_under_way_and_opened_only_when_nothing_is_on_its_way() {
         let mut away = Away::default();
         away.want(&slots(&[1, 2]));
-        assert_eq!((away.to_close(), away.to_close()), (Some(slots(&[1, 2])), None));
+        assert_eq!((away.close_next(), away.close_next()), (Some(slots(&[1, 2])), None));
         away.want(&slots(&[2, 3]));
-        assert_eq!((away.to_close(), away.givable()), (None, slots(&[])));
-        assert_eq!(away.to_open(&slots(&[])), slots(&[]), "it is not closed yet");
+        assert_eq!((away.close_next(), away.givable()), (None, slots(&[])));
+        assert_eq!(away.open_next(&slots(&[])), slots(&[]), "it is not closed yet");
         away.closed();
-        assert_eq!((away.givable(), away.to_close()), (slots(&[2]), Some(slots(&[3]))));
-        assert_eq!(away.to_open(&slots(&[1])), slots(&[]));
-        assert_eq!(away.to_open(&slots(&[])), slots(&[1]));
+        assert_eq!((away.givable(), away.close_next()), (slots(&[2]), Some(slots(&[3]))));
+        assert_eq!(away.open_next(&slots(&[1])), slots(&[]));
+        assert_eq!(away.open_next(&slots(&[])), slots(&[1]));
         away.want(&slots(&[]));
-        assert_eq!(away.to_open(&slots(&[])), slots(&[2]));
+        assert_eq!(away.open_next(&slots(&[])), slots(&[2]));
         away.closed();
-        assert_eq!(away.to_open(&slots(&[])), slots(&[3]));
+        assert_eq!(away.open_next(&slots(&[])), slots(&[3]));
     }
 
     proptest! {
@@ -95,11 +95,11 @@ mod tests {
             for (what, bits, flying) in steps {
                 match what {
                     0 => away.want(&set(bits)),
-                    1 => shut = shut.union(&away.to_close().unwrap_or_default()),
+                    1 => shut = shut.union(&away.close_next().unwrap_or_default()),
                     2 => away.closed(),
                     _ => {
                         let flying = set(flying).common(&away.quiet);
-                        let opened = away.to_open(&flying);
+                        let opened = away.open_next(&flying);
                         prop_assert!(opened.without(&shut).is_empty() && opened.common(&flying).is_empty());
                         shut = shut.without(&opened);
                     }
@@ -109,8 +109,8 @@ mod tests {
             away.want(&set(last));
             for _ in 0..2 {
                 away.closed();
-                shut = shut.without(&away.to_open(&SlotSet::default()));
-                shut = shut.union(&away.to_close().unwrap_or_default());
+                shut = shut.without(&away.open_next(&SlotSet::default()));
+                shut = shut.union(&away.close_next().unwrap_or_default());
             }
             away.closed();
             prop_assert_eq!((shut, away.givable()), (set(last), set(last)));

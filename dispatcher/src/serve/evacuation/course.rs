@@ -77,7 +77,7 @@ pub(super) enum Ending {
 /// What is to be done next.
 #[derive(Debug)]
 pub(super) enum Next {
-    Task(Task),
+    Task(Box<Task>),
     /// Nothing before then.
     At(Instant),
     /// Nothing, until something changes.
@@ -182,7 +182,7 @@ impl Course {
         let most_events = if until.is_some() { 0 } else { most_events.max(1) };
         let (places, avoid) = (self.places.clone(), self.avoid.clone());
         let turn = usize::try_from(self.failures / 2).unwrap_or(0);
-        Next::Task(Task { slots, next, counted, most_bytes, most_events, places, avoid, turn })
+        Next::Task(Box::new(Task { slots, next, counted, most_bytes, most_events, places, avoid, turn }))
     }
 
     /// Whether there is nothing to do until the own log grows.
@@ -261,3 +261,6 @@ pub(super) enum News {
     /// It takes events again.
     Goes,
 }
+
+#[cfg(test)]
+mod tests;

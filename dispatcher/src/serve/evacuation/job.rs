@@ -39,7 +39,7 @@ pub(super) struct Jobs {
 struct Found {
     next: Position,
     counted: Position,
-    found: u64,
+    more: u64,
     events: Vec<(Handed, Entry)>,
 }
 
@@ -49,7 +49,7 @@ impl Jobs {
         let (transfers, log, copy) = (self.transfers.clone(), self.log, task.clone());
         let found = tokio::task::spawn_blocking(move || gather(&transfers, log, &copy)).await;
         let found = found.map_err(|e| e.to_string()).and_then(|found| found.map_err(|e| e.to_string()));
-        let Found { next, counted, found, events } = match found {
+        let Found { next, counted, more, events } = match found {
             Ok(found) => found,
             Err(why) => {
                 tracing::error!(why, region, "what belongs to another region cannot be read");
@@ -60,7 +60,7 @@ impl Jobs {
         };
         let (moved, ending) = self.give(&region, &task, events).await;
         let next = if ending == Ending::Fine { next } else { task.next };
-        (region, Carried { next, counted, found, moved, ending })
+        (region, Carried { next, counted, found: more, moved, ending })
     }
 
     /// Gives all of them, each to the shard that owns it, and settles those that were taken.
@@ -115,9 +115,10 @@ fn worse(before: Ending, owner: String, outcome: Outcome) -> Ending {
     match (before, outcome) {
         (before, Outcome::Stored) => before,
         // Nothing but the newest word is needed to do better at once.
-        (Ending::Moved(known), Outcome::Redirect(table)) if known.epoch >= table.epoch => Ending::Moved(known),
-        (_, Outcome::Redirect(table)) => Ending::Moved(table),
-        (Ending::Moved(table), _) => Ending::Moved(table),
+        (Ending::Moved(known), Outcome::Redirect(table)) => {
+            Ending::Moved(if known.epoch < table.epoch { table } else { known })
+        }
+        (_, Outcome::Redirect(table)) | (Ending::Moved(table), _) => Ending::Moved(table),
         (_, Outcome::Refused { status: StatusCode::PAYLOAD_TOO_LARGE, sentence, .. }) => Ending::TooLarge(sentence),
         (before, Outcome::Refused { sentence, seconds, .. }) => {
             let span = Duration::from_secs(seconds.unwrap_or(UNTOLD_WAIT));
@@ -138,9 +139,9 @@ fn worse(before: Ending, owner: String, outcome: Outcome) -> Ending {
 
 /// Counts, and then reads what is counted. Reads from disk.
 fn gather(transfers: &Transfers, log: u64, task: &Task) -> Result<Found, LogError> {
-    let (found, counted) = transfers.count(&task.slots, task.counted, COUNTED)?;
+    let (more, counted) = transfers.count(&task.slots, task.counted, COUNTED)?;
     if task.most_events == 0 {
-        return Ok(Found { next: task.next, counted, found, events: Vec::new() });
+        return Ok(Found { next: task.next, counted, more, events: Vec::new() });
     }
     let mut gifts = transfers.gifts(&task.slots, task.next, counted, task.most_bytes, |_, _| Some(0))?;
     if let Some(first) = gifts.gifts.get(task.most_events) {
@@ -156,5 +157,5 @@ fn gather(transfers: &Transfers, log: u64, task: &Task) -> Result<Found, LogErro
         let (waiting, identity, record) = (gift.waiting, gift.identity, gift.record);
         (Handed { origin, accepted_at_us, key, waiting, identity, record }, gift.entry)
     });
-    Ok(Found { next, counted, found, events: events.collect() })
+    Ok(Found { next, counted, more, events: events.collect() })
 }

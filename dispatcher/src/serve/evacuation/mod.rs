@@ -128,18 +128,18 @@ impl Evacuation {
             if flying.common(&gates.unclaimed).is_empty() {
                 self.gate.done.send_replace(gates.version);
             }
-            let open = self.away.to_open(&flying);
+            let open = self.away.open_next(&flying);
             if !open.is_empty() {
                 self.transfers.open_away(&open);
             }
-            if let Some(close) = self.away.to_close() {
+            if let Some(close) = self.away.close_next() {
                 closing = Some(self.transfers.close_away(&close).boxed());
             }
             let end = *self.end.borrow_and_update();
             let mut wake = None;
             for (region, course) in self.courses.iter_mut().filter(|_| !finishing) {
                 match course.next(now, end) {
-                    Next::Task(task) => under_way.push(self.jobs.clone().run(region.clone(), task)),
+                    Next::Task(task) => under_way.push(self.jobs.clone().run(region.clone(), *task)),
                     Next::At(at) => wake = Some(wake.map_or(at, |before: Instant| before.min(at))),
                     Next::Nothing => {}
                 }
@@ -235,7 +235,7 @@ impl Evacuation {
 
 /// All slots that go somewhere.
 fn all(plan: &Destinations) -> SlotSet {
-    plan.values().fold(SlotSet::default(), |all, slots| all.union(slots))
+    plan.values().fold(SlotSet::default(), SlotSet::union)
 }
 
 /// How many shards give something away.

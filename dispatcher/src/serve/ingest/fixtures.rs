@@ -173,19 +173,32 @@ pub(in crate::serve) struct Fixture {
     pub(in crate::serve) disk: Disk,
     pub(in crate::serve) metrics: Metrics,
     pub(in crate::serve) phase: watch::Sender<Phase>,
+    config: Arc<ShardConfig>,
+    writer: Writer,
 }
 
 impl Fixture {
     pub(in crate::serve) fn new(config: ShardConfig, router: Arc<dyn Router>, links: Arc<dyn HandOver>) -> Self {
         let disk = Disk::default();
-        let log = Arc::new(MemoryLog::open(&disk, &["a".to_owned()]));
-        let metrics = Metrics::new(&["a".to_owned()]);
+        let names: Vec<_> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
+        let log = Arc::new(MemoryLog::open(&disk, &names));
+        let metrics = Metrics::new(&names);
         let (writer, _) = Writer::start(log.clone(), metrics.clone(), Duration::ZERO).unwrap();
-        let (phase, phases) = watch::channel(Phase::Serving);
-        let stats = log.stats().unwrap();
+        let phase = watch::Sender::new(Phase::Serving);
+        let config = Arc::new(config);
+        let (stats, phases) = (log.stats().unwrap(), phase.subscribe());
         let routing = Some(Routing::new(router, links));
-        let store = Store::new(Arc::new(config), log.clone(), stats, writer, metrics.clone(), phases, routing);
-        Self { store: Arc::new(store), log, disk, metrics, phase }
+        let store = Store::new(config.clone(), log.clone(), stats, writer.clone(), metrics.clone(), phases, routing);
+        let store = Arc::new(store);
+        Self { store, log, disk, metrics, phase, config, writer }
+    }
+
+    /// The same log and limits, where events go this way.
+    pub(in crate::serve) fn routed(self, routing: Routing) -> Self {
+        let (config, log, stats) = (self.config.clone(), self.log.clone(), self.log.stats().unwrap());
+        let (writer, metrics, phases) = (self.writer.clone(), self.metrics.clone(), self.phase.subscribe());
+        let store = Store::new(config, log, stats, writer, metrics, phases, Some(routing));
+        Self { store: Arc::new(store), ..self }
     }
 
     /// The ids of what is in the log, in order.

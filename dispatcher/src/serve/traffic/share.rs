@@ -96,7 +96,7 @@ mod tests {
     }
 
     fn away(all: &Destinations) -> SlotSet {
-        all.values().fold(SlotSet::default(), |all, slots| all.union(slots))
+        all.values().fold(SlotSet::default(), SlotSet::union)
     }
 
     #[test]

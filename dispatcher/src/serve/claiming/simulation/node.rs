@@ -109,7 +109,7 @@ impl Node {
             tick: Duration::from_millis(50),
             batch_bytes: 100,
         };
-        let Started { claiming, mut gates, driver } = start.start().unwrap();
+        let Started { claiming, mut gates, driver, .. } = start.start().unwrap();
         let router: Arc<dyn Router> = claiming.clone();
         self.network.join(self.ordinal, Arc::downgrade(&router));
         let dice = Dice::new(self.seed ^ (u64::from(self.ordinal) << 32));

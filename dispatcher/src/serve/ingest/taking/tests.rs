@@ -1,1 +1,140 @@
+//! What a shard does with what another region gives, whatever it gives.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::super::fixtures::{EPOCH, FakeOwners, FakeRouter, Fixture, config, event, table};
+use super::super::{Outcome, Passed, Routing};
+use super::Given;
+use crate::serve::claiming::{Handed, Way};
+use crate::serve::log::{INHERITED, Origin, ShardLog as _, SinkSet, key_hash};
+use crate::serve::shutdown::Phase;
+use crate::serve::traffic;
+
+/// The giver's sinks, in its order.
+const SINKS: [&str; 2] = ["b", "a"];
+
+/// An event of key "a" at this position of the giver's log, which waits for these of its sinks.
+fn handed(position: u64, waiting: &[usize]) -> Handed {
+    let id = (position % INHERITED).to_string();
+    let origin = Origin { epoch: 0, log: 9, position };
+    let waiting = waiting.iter().fold(SinkSet::default(), |all, &sink| all.with(sink));
+    let (key, record) = (Some(key_hash("a")), event(&id, "a").record().clone());
+    Handed { origin, accepted_at_us: 5, key, waiting, identity: 1, record }
+}
+
+fn given(events: Vec<Handed>) -> Given {
+    let sinks = SINKS.map(str::to_owned).to_vec();
+    Given { from: "us".to_owned(), to: "eu".to_owned(), log: 9, sinks, events }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(50)
+}
+
+/// A shard with sinks "a" and "b" to which this way leads.
+fn fixture(way: Way) -> (Fixture, Arc<FakeRouter>) {
+    let router = FakeRouter::new(&[("a", way)]);
+    let mut config = config();
+    config.sinks.push(signalbox_contract::SinkConfig { name: "b".to_owned(), ..config.sinks[0].clone() });
+    let owners = FakeOwners::new(|_, _| Outcome::Unreachable("nobody is asked".to_owned()));
+    (Fixture::new(config, router.clone(), owners), router)
+}
+
+#[tokio::test]
+async fn an_event_keeps_its_time_and_goes_only_to_sinks_that_do_not_have_it() {
+    let (fixture, router) = fixture(Way::Here);
+    let events = vec![handed(1, &[0, 1]), handed(2, &[0]), handed(3, &[1])];
+    assert_eq!(fixture.store.taken(given(events), soon()).await, Passed::Stored);
+    let of = |sink| {
+        let entries = fixture.log.unsettled(sink, 0, 10).unwrap().entries;
+        entries.iter().map(|entry| (entry.position, entry.accepted_at_us)).collect::<Vec<_>>()
+    };
+    assert_eq!((of(0), of(1)), (vec![(0, 5), (2, 5)], vec![(0, 5), (1, 5)]));
+    assert_eq!((*router.admitted.borrow(), fixture.metrics.between_regions()), (0, (0, 3)));
+    assert_eq!(fixture.metrics.accepted_total(), 3);
+}
+
+#[tokio::test]
+async fn what_comes_again_is_not_stored_again_though_it_comes_with_what_is_new() {
+    let (fixture, _) = fixture(Way::Here);
+    let batch = |positions: &[u64]| given(positions.iter().map(|&position| handed(position, &[0, 1])).collect());
+    for positions in [&[INHERITED + 4, 1, 2][..], &[1, 2, 3], &[3], &[INHERITED + 4, INHERITED + 5, 3]] {
+        assert_eq!(fixture.store.taken(batch(positions), soon()).await, Passed::Stored);
+    }
+    assert_eq!(fixture.stored(), ["4", "1", "2", "3", "5"]);
+    let other = Given { log: 10, ..batch(&[1]) };
+    assert_eq!(fixture.store.taken(other, soon()).await, Passed::Stored);
+    assert_eq!(fixture.log.end(), 6, "the same place in another log is another event");
+}
+
+#[tokio::test]
+async fn what_a_sink_unknown_here_waits_for_stays_where_it_is_and_all_that_came_with_it() {
+    let (fixture, router) = fixture(Way::Here);
+    let unknown =
+        Given { sinks: vec!["b".to_owned(), "c".to_owned()], ..given(vec![handed(1, &[0]), handed(2, &[1])]) };
+    let passed = fixture.store.taken(unknown.clone(), soon()).await;
+    assert!(matches!(&passed, Passed::Later(why) if why.contains("no sink c")), "{passed:?}");
+    assert_eq!((fixture.log.end(), *router.admitted.borrow()), (0, 0));
+    let known = Given { events: vec![handed(1, &[0])], ..unknown };
+    assert_eq!(fixture.store.taken(known, soon()).await, Passed::Stored, "it was not taken for stored");
+    assert_eq!(fixture.stored(), Vec::<String>::new(), "it is not for sink a");
+    assert_eq!(fixture.log.end(), 1);
+}
+
+#[tokio::test]
+async fn who_does_not_own_the_key_says_who_does_and_who_does_not_know_yet_says_later() {
+    let one = || given(vec![handed(1, &[0])]);
+    let (fixture, router) = fixture(Way::Owner(2));
+    assert_eq!(fixture.store.taken(one(), soon()).await, Passed::Redirect(Arc::new(table(EPOCH))));
+    router.change(&[("a", Way::Hold)]);
+    assert!(matches!(fixture.store.taken(one(), soon()).await, Passed::Later(why) if why.contains("taking over")));
+    let (taken, ()) = tokio::join!(fixture.store.taken(one(), Instant::now() + Duration::from_secs(30)), async {
+        tokio::task::yield_now().await;
+        router.change(&[("a", Way::Here)]);
+    });
+    assert_eq!(taken, Passed::Stored);
+    fixture.phase.send_replace(Phase::Draining);
+    assert!(matches!(fixture.store.taken(one(), soon()).await, Passed::Later(why) if why.contains("stopping")));
+}
+
+#[tokio::test]
+async fn without_room_the_giver_is_told_when_to_come_back_and_its_events_are_new_then() {
+    let (fixture, _) = fixture(Way::Here);
+    let large = Handed { record: Bytes::from(vec![0; 700_000]), ..handed(1, &[0]) };
+    assert_eq!(fixture.store.taken(given(vec![large.clone()]), soon()).await, Passed::Stored);
+    let next = Handed { origin: Origin { position: 2, ..large.origin }, ..large.clone() };
+    let refused = fixture.store.taken(given(vec![next.clone()]), soon()).await;
+    assert!(matches!(&refused, Passed::Refused(status, _, Some(_)) if status.as_u16() == 429), "{refused:?}");
+    let too_large = fixture
+        .store
+        .taken(
+            given(vec![next.clone(), Handed { origin: Origin { position: 3, ..next.origin }, ..next.clone() }]),
+            soon(),
+        )
+        .await;
+    assert!(matches!(&too_large, Passed::Refused(status, ..) if status.as_u16() == 413), "{too_large:?}");
+    for entry in fixture.log.unsettled(1, 0, 1).unwrap().entries {
+        fixture.log.settle(&[(0, entry), (1, entry)]).unwrap();
+    }
+    assert_eq!(fixture.store.taken(given(vec![next]), soon()).await, Passed::Stored);
+    assert_eq!(fixture.log.end(), 2);
+}
+
+#[tokio::test]
+async fn a_region_that_gives_events_away_takes_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plain, router) = fixture(Way::Here);
+    let traffic = traffic::Traffic::load(("orders", "eu"), dir.path().to_owned(), plain.metrics.clone()).unwrap();
+    let traffic = Arc::new(traffic);
+    let owners = FakeOwners::new(|_, _| Outcome::Stored);
+    let routing = Routing::new(router, owners).with_traffic(traffic.clone());
+    let fixture = plain.routed(routing);
+    traffic.push(traffic::table(1, 900, 1)).await.unwrap();
+    let refused = fixture.store.taken(given(vec![handed(1, &[0])]), soon()).await;
+    assert!(matches!(refused, Passed::Later(why) if why.contains("gives events away")));
+    traffic.push(traffic::table(2, 1000, 1)).await.unwrap();
+    assert_eq!(fixture.store.taken(given(vec![handed(1, &[0])]), soon()).await, Passed::Stored);
+}

@@ -7,9 +7,13 @@ use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use signalbox_contract::{Peer, RoutingTable};
 
-use super::{Address, Answers, Batch, PartAnswer, answers, batch, of_answers, of_batch, of_hello, of_parcel, parcel};
+use super::{
+    Address, Answers, Batch, PartAnswer, answers, batch, given, of_answers, of_batch, of_given, of_hello, of_parcel,
+    parcel,
+};
 use crate::claims::{self, Message, Slots};
 use crate::serve::claiming::{Handed, Parcel};
+use crate::serve::ingest::Given;
 use crate::serve::log::{Origin, SinkSet};
 
 fn address() -> impl Strategy<Value = Address> {
@@ -116,6 +120,21 @@ proptest! {
     }
 
     #[test]
+    fn what_is_given_to_another_region_comes_out_as_it_went_in_and_no_part_of_it_does(
+        names in vec(".{0,8}", 3..6),
+        log in any::<u64>(),
+        events in vec(handed(), 0..5),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let [fleet, from, to] = [0, 1, 2].map(|at| names[at].clone());
+        let said = Given { from, to, log, sinks: names[3..].to_vec(), events };
+        let body = of_given(&fleet, &said);
+        prop_assert_eq!(given(body.clone()).unwrap(), (fleet, said.clone()));
+        let short = given(body.slice(..cut.index(body.len())));
+        prop_assert!(short.map_or(true, |(_, less)| less.events.len() < said.events.len()));
+    }
+
+    #[test]
     fn answers_come_out_as_they_went_in(table in table(), parts in vec(answer(), 0..6)) {
         let said = Answers { table: Some(table), parts };
         prop_assert_eq!(answers(&of_answers(&said)).unwrap(), said);
@@ -136,7 +155,7 @@ proptest! {
         changed.splice(at..at, bytes.iter().copied());
         for body in [bytes, behind, changed] {
             let body = Bytes::from(body);
-            let _ = (parcel(body.clone()), batch(body.clone()), answers(&body));
+            let _ = (parcel(body.clone()), batch(body.clone()), given(body.clone()), answers(&body));
         }
     }
 }
