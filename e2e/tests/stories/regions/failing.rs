@@ -57,7 +57,7 @@ pub(crate) async fn sink_everywhere(act: Act) -> Result<()> {
     let two = pair(act, 1, quick()).await?;
     let load = two.load(RATE, 25).await?;
     two.sinks.behave(FAILS).await?;
-    two.fleet.says("SinksHealthy", "False", "SinksFailing", &["fulfilment"]).await?;
+    two.fleet.says("SinksHealthy", "False", "SinkFailing", &["fulfilment"]).await?;
     let begin = Instant::now();
     let mut named = false;
     while begin.elapsed() < Duration::from_secs(20) {
@@ -79,7 +79,9 @@ pub(crate) async fn every_region(act: Act) -> Result<()> {
     let (one, other) = (Sinks::start(&scene, "one", &regions).await?, Sinks::start(&scene, "other", &regions).await?);
     let mut spec = FleetSpec::new("orders", &regions, 1, &one);
     spec.sinks = vec![SinkSpec::new("one", one.uri()), SinkSpec::new("other", other.uri())];
-    spec.more = vec![("breaker".to_owned(), quick())];
+    // The first is out for as long as the second is looked at.
+    let breaker = json!({"window": "5s", "minimumAttempts": 10, "baseTripTime": "2m", "maxTripTime": "2m"});
+    spec.more = vec![("breaker".to_owned(), breaker)];
     let fleet = Fleet::apply(&scene, &spec).await?;
     fleet.ready().await?;
     let load = signalbox_e2e::Load::start(&scene, "orders", super::RATE, super::RATE * 40).await?;
@@ -122,8 +124,8 @@ pub(crate) async fn crash_loop(act: Act) -> Result<()> {
     note(&format!("shards that crash: Tripped after {}", since(begin)));
     serving(&two.fleet, &two.stays).await?;
     two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;
-    // Whoever was sending to the shard when it was killed has to send again.
-    all_arrive(&two, &load, 5).await.map(drop)
+    // A shard that ends refuses connections at once, until its region is out: who tries again at once may find it again.
+    all_arrive(&two, &load, 20).await.map(drop)
 }
 
 async fn serving(fleet: &Fleet, region: &str) -> Result<signalbox::api::EventDispatcherStatus> {
