@@ -80,8 +80,8 @@ pub(crate) async fn every_region(act: Act) -> Result<()> {
     let mut spec = FleetSpec::new("orders", &regions, 1, &one);
     spec.sinks = vec![SinkSpec::new("one", one.uri()), SinkSpec::new("other", other.uri())];
     // The first is out for as long as the second is looked at.
-    let breaker = json!({"window": "5s", "minimumAttempts": 10, "baseTripTime": "2m", "maxTripTime": "2m"});
-    spec.more = vec![("breaker".to_owned(), breaker)];
+    let slow = json!({"window": "5s", "minimumAttempts": 10, "baseTripTime": "2m", "maxTripTime": "2m"});
+    spec.more = vec![("breaker".to_owned(), slow)];
     let fleet = Fleet::apply(&scene, &spec).await?;
     fleet.ready().await?;
     let load = signalbox_e2e::Load::start(&scene, "orders", super::RATE, super::RATE * 40).await?;
