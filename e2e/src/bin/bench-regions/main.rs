@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use futures::future::try_join_all;
 use signalbox_cluster::{Cluster, ClusterError, Options};
 use signalbox_e2e::{Scene, Stage};
 
@@ -109,14 +110,22 @@ async fn measure(
     let stage = Stage::set(cluster, images).await?;
     let all = [Part::Cut, Part::Sink, Part::Blip];
     let parts = if arguments.parts.is_empty() { &all[..] } else { &arguments.parts };
+    // What is done to the network disturbs everybody; sinks that fail disturb their own fleet only.
+    let (alone, together): (Vec<Part>, Vec<Part>) = parts.iter().partition(|part| **part == Part::Cut);
     let mut measured = Vec::new();
-    for part in parts {
-        let scene = Scene::open(&stage, &format!("signalbox-{}", part.name())).await?;
-        let of_part = part.measure(scene.clone(), cluster.clone(), arguments.injections, arguments.rate).await;
-        scene.close().await?;
-        measured.push(of_part?);
+    for part in alone {
+        measured.push(measure_part(part, &stage, cluster, arguments).await?);
     }
+    let together = together.into_iter().map(|part| measure_part(part, &stage, cluster, arguments));
+    measured.extend(try_join_all(together).await?);
     Ok(measured)
+}
+
+async fn measure_part(part: Part, stage: &Stage, cluster: &Arc<Cluster>, arguments: &Arguments) -> Result<Measured> {
+    let scene = Scene::open(stage, &format!("signalbox-{}", part.name())).await?;
+    let measured = part.measure(scene.clone(), cluster.clone(), arguments.injections, arguments.rate).await;
+    scene.close().await?;
+    measured
 }
 
 /// Progress.

@@ -64,7 +64,7 @@ impl Part {
             pair.scene.stage.leader_region(&pair.cluster).await? == pair.stays,
             "the leader is in the other region"
         );
-        let load = pair.load(rate, 30).await?;
+        let load = pair.load(rate, 20).await?;
         let seconds = match self {
             Self::Cut => cut(pair, &load).await?,
             Self::Sink => sink(pair).await?,
