@@ -8,6 +8,7 @@
 //!   may take over, [`LEASE_DURATION`] after the last renewal.
 //! - A leader that ends on purpose gives the Lease up, so that the other takes over at once.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -28,12 +29,30 @@ const RETRY_PERIOD: Duration = Duration::from_secs(2);
 /// Longest wait for one answer of the API server; leaves room for another try before the deadline.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
+/// Until when this process may write, for those who write.
+#[derive(Clone, Default)]
+pub(crate) struct Leadership(Arc<Mutex<Option<Instant>>>);
+
+impl Leadership {
+    /// The Lease was renewed by a request that was sent then.
+    pub(crate) fn renewed(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(at);
+    }
+
+    /// Whether the Lease was renewed so short a time ago that nobody else can hold it, whatever happened since.
+    pub(crate) fn is_held(&self) -> bool {
+        let renewed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        renewed.is_some_and(|at| at.elapsed() < RENEW_DEADLINE)
+    }
+}
+
 /// One candidate.
 pub(crate) struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
     observed: Option<Observed>,
+    leadership: Leadership,
 }
 
 /// The Lease as last seen, and when it last changed.
@@ -58,7 +77,13 @@ impl Candidate {
             name: name.to_owned(),
             identity: identity.to_owned(),
             observed: None,
+            leadership: Leadership::default(),
         }
+    }
+
+    /// Until when this process may write.
+    pub(crate) fn leadership(&self) -> Leadership {
+        self.leadership.clone()
     }
 
     /// Waits until this candidate leads.
@@ -141,6 +166,7 @@ impl Candidate {
         match written {
             Ok(_) => {
                 self.observe(&next, now);
+                self.leadership.renewed(now);
                 Ok(Turn::Leads)
             }
             // Somebody else wrote first: if that was another candidate, it leads.

@@ -37,6 +37,7 @@ mod controller;
 mod decide;
 mod error;
 mod keys;
+mod leading;
 mod lease;
 mod manifests;
 mod metrics;

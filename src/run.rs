@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::admin::{self, Health};
 use crate::controller;
 use crate::fleet::ShardDefaults;
+use crate::leading;
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
 use crate::observe::Scope;
@@ -88,6 +89,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     tracing::info!(identity = settings.identity, "leading");
     metrics.leads();
+    let client = leading::client(client, &namespace, candidate.leadership());
     let scopes = scopes(&settings.watch_namespaces);
     health.leads(&scopes);
     let defaults = ShardDefaults {

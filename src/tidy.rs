@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("record", &["fleet"]),
     ("error", &["keys", "report"]),
     ("lease", &["clock"]),
+    ("leading", &["lease"]),
     ("admin", &["metrics", "observe"]),
     (
         "controller",
@@ -45,7 +46,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "report",
         ],
     ),
-    ("run", &["admin", "controller", "fleet", "lease", "metrics", "observe", "record"]),
+    ("run", &["admin", "controller", "fleet", "leading", "lease", "metrics", "observe", "record"]),
     ("main", &[]),
     ("lib", &[]),
 ];

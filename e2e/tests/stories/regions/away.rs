@@ -40,10 +40,12 @@ pub(crate) async fn stopped_leader(act: Act) -> Result<()> {
     let log = act.cluster.audit_log().context("this cluster keeps no audit log that can be read")?.to_owned();
     let two = pair(act, 1, quick()).await?;
     let leader = two.scene.stage.leader().await?;
-    let since = writes::Since::now(&log)?;
     let stopped = Fault::Stopped { namespace: NAMESPACE, pod: &leader, container: "operator" };
     let fault = two.cluster.inject(stopped).await?;
     let began = fault.began();
+    // What it had asked before is not meant.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let since = writes::Since::now(&log)?;
     eventually("another replica leads", LIMIT, async || Ok((two.scene.stage.leader().await? != leader).then_some(())))
         .await?;
     note(&format!("another replica led {:.1} s after the leader stopped", began.elapsed().as_secs_f64()));
