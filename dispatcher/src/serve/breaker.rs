@@ -20,7 +20,8 @@
 //! the first probe again and again, and is not to be left alone for minutes because of it; one that was away for
 //! some seconds is found again at once; and whoever watches learns early whether an outage goes on. Then the time
 //! doubles with each relapse up to [`LONGEST_TRIP`]. Half of it is drawn, so that shards that tripped together do not
-//! come back together. Each [`CLEAN_TIME`] of serving makes up for one trip. Probing begins with a single attempt. There are never two of them: what was sent before the trip has to end first, which its timeout ensures.
+//! come back together. [`CLEAN_TIME`] of serving makes up for all trips. Probing begins with a single attempt. There are
+//! never two of them: what was sent before the trip has to end first, which its timeout ensures.
 //!
 //! What ends late is not held against a later phase: each attempt carries the [`Ticket`] of its time.
 //! May import nothing of this crate.
@@ -57,7 +58,7 @@ const SHORT_TRIPS: u32 = 8;
 /// How long a trip lasts at most: so long may a sink be well again without being sent anything.
 pub(super) const LONGEST_TRIP: Duration = Duration::from_secs(30);
 
-/// Serving for so long makes up for one trip.
+/// Serving for so long makes up for all trips: the next outage is a new one, and is to be watched as closely.
 const CLEAN_TIME: Duration = Duration::from_secs(30);
 
 /// What the end of an attempt says about the sink.
@@ -179,8 +180,9 @@ impl Breaker {
                 if !self.unwell(now) {
                     return None;
                 }
-                let clean = now.saturating_duration_since(since).as_secs() / CLEAN_TIME.as_secs();
-                self.trips = self.trips.saturating_sub(u32::try_from(clean).unwrap_or(u32::MAX));
+                if now.saturating_duration_since(since) >= CLEAN_TIME {
+                    self.trips = 0;
+                }
                 self.trip(now, random);
                 Some(Change::Tripped)
             }
@@ -382,12 +384,14 @@ mod tests {
         // With nothing drawn, half of the whole.
         assert_eq!(waits[..9], [500, 500, 500, 500, 500, 500, 500, 500, 1000]);
         assert_eq!(waits[9..], [2000, 4000, 8000, 15_000, 15_000, 15_000]);
-        breaker.state = State::Serving { since: now };
-        now += Duration::from_hours(1);
-        for _ in 0..20 {
-            end(&mut breaker, Evidence::Failed, now);
+        for (served, wait) in [(29, 15_000), (30, 500)] {
+            breaker.become_(State::Serving { since: now });
+            now += Duration::from_secs(served);
+            for _ in 0..20 {
+                end(&mut breaker, Evidence::Failed, now);
+            }
+            assert_eq!(breaker.wake_at().unwrap() - now, Duration::from_millis(wait), "after {served} s");
         }
-        assert_eq!(breaker.wake_at().unwrap() - now, Duration::from_millis(500));
     }
 
     /// With a sink of which three in ten attempts fail, four at a time, one in a millisecond.
