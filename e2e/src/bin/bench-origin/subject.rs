@@ -97,6 +97,7 @@ spec:
         seconds: u64,
         from: &str,
     ) -> Result<Measured> {
+        self.at_rest().await?;
         // A count of its own for each part, because the pod is called by it.
         let count = rate * seconds + u64::from(matches!(trouble, Trouble::Slower));
         let retries = u32::from(matches!(trouble, Trouble::LostRegion { .. }));
@@ -132,6 +133,18 @@ spec:
             failed_by_second: sent.intervals.iter().map(|interval| interval.failed).collect(),
             warning,
         })
+    }
+
+    /// Waits until nothing is told of the trouble before.
+    async fn at_rest(&self) -> Result<()> {
+        let Some(fleet) = &self.fleet else { return Ok(()) };
+        let api = self.scene.api::<EventDispatcher>();
+        eventually("the fleet is at rest", Duration::from_mins(3), async || {
+            let told = warning_of(&api, &fleet.name).await?;
+            anyhow::ensure!(told.is_none(), "{told:?}");
+            Ok(Some(()))
+        })
+        .await
     }
 
     /// When the status first said that something limits the fleet or a region is not well.

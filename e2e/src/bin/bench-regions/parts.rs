@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use signalbox_cluster::Cluster;
 use signalbox_e2e::{Load, Pair, Scene, breaker, last_connection};
@@ -71,9 +72,22 @@ impl Part {
             Self::Blip => blip(pair).await?,
         };
         let sent = pair.all_arrive(&load, LIMIT).await?;
+        if self != Self::Cut {
+            forget(pair).await?;
+        }
         let tries: u64 = sent.rejected.values().chain(sent.errors.values()).sum();
         Ok(Injection { seconds, sent: sent.sent, refused: sent.sent - sent.accepted, failed_tries: tries })
     }
+}
+
+/// Starts the region's shards anew: they remember for minutes that the sink failed, and would then try it less often.
+async fn forget(pair: &Pair) -> Result<()> {
+    for pod in pair.scene.pods(&format!("signalbox.dev/fleet=orders,signalbox.dev/region={}", pair.fails)).await? {
+        pair.cluster.kill(&pair.scene.namespace, &pod.name_any(), "dispatcher").await?;
+    }
+    // Until that has been noticed.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    pair.fleet.ready().await.map(drop)
 }
 
 async fn cut(pair: &Pair, load: &Load) -> Result<Option<f64>> {

@@ -110,14 +110,14 @@ impl Watch {
         Ok(Self { child })
     }
 
-    /// Ends it; what it has said so far, but for lines that differ in their age only.
+    /// Ends it; what it has said so far, but for lines that differ in their backlog and age only.
     async fn end(mut self) -> Result<Vec<String>> {
         let stdout = self.child.stdout.take().context("kubectl has no output")?;
         self.child.start_kill()?;
         let mut lines = BufReader::new(stdout).lines();
         let mut said: Vec<String> = Vec::new();
         while let Some(line) = lines.next_line().await? {
-            if said.last().is_none_or(|last| without_age(last) != without_age(&line)) {
+            if said.last().is_none_or(|last| what_it_says(last) != what_it_says(&line)) {
                 said.push(line);
             }
         }
@@ -125,18 +125,25 @@ impl Watch {
     }
 }
 
-/// A line without its last column.
-fn without_age(line: &str) -> &str {
-    line.trim_end().rsplit_once(' ').map_or(line, |(rest, _)| rest.trim_end())
+/// The columns of a line without the backlog, which is the fifth, and the age, which is the last.
+fn what_it_says(line: &str) -> Vec<&str> {
+    const BACKLOG: usize = 4;
+    let mut columns: Vec<&str> = line.split_whitespace().collect();
+    columns.pop();
+    if columns.len() > BACKLOG {
+        columns.remove(BACKLOG);
+    }
+    columns
 }
 
 #[cfg(test)]
 mod tests {
-    use super::without_age;
+    use super::what_it_says;
 
     #[test]
-    fn lines_that_differ_in_their_age_only_are_the_same() {
-        assert_eq!(without_age("orders   True   2/2   12s"), without_age("orders   True   2/2   1m4s"));
-        assert_ne!(without_age("orders   True   2/2   12s"), without_age("orders   True   1/2   12s"));
+    fn lines_that_differ_in_their_backlog_and_age_only_are_the_same() {
+        let line = what_it_says("orders   True   2/2   4/4   3   0 tripped   12s");
+        assert_eq!(line, what_it_says("orders   True   2/2   4/4   12   0 tripped   1m4s"));
+        assert_ne!(line, what_it_says("orders   True   2/2   4/4   3   1 tripped   12s"));
     }
 }

@@ -87,7 +87,7 @@ pub(crate) async fn one_node(act: Act) -> Result<()> {
     }
     fault.mend().await?;
     // Kubernetes lists a shard on a lost node for most of a minute: producers try elsewhere meanwhile.
-    all_arrive(&two, &load, 1_000).await?;
+    all_arrive(&two, &load, 100).await?;
     two.fleet.ready().await.map(drop)
 }
 
