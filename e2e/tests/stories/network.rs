@@ -7,14 +7,16 @@ use signalbox_e2e::{Fleet, FleetSpec, Load, Sinks};
 
 use crate::theatre::Act;
 
-/// Kubernetes takes most of a minute to notice that nodes are gone.
+/// Reports stand for ten seconds, and the region comes back step by step.
 const LIMIT: Duration = Duration::from_mins(3);
 
 pub(crate) async fn story(act: Act) -> Result<()> {
     let Act { scene, cluster, regions, .. } = act;
     cluster.supports_faults().map_err(anyhow::Error::msg)?;
     let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
-    let fleet = Fleet::apply(&scene, &FleetSpec::new("orders", &regions, 1, &sinks)).await?;
+    let mut spec = FleetSpec::new("orders", &regions, 1, &sinks);
+    spec.more = vec![("breaker".to_owned(), crate::regions::quick())];
+    let fleet = Fleet::apply(&scene, &spec).await?;
     fleet.ready().await?;
 
     // Events wait in both regions for sinks that refuse them, when one region is cut off.
