@@ -44,8 +44,6 @@ fn main() -> ExitCode {
             "whoever_scales_a_region_from_outside_is_left_alone_and_loses_nothing",
             scaling::leaves_it_to_others,
         ),
-        Story::new("shards_come_and_go_under_load_and_no_producer_notices", claims::scales_under_load),
-        Story::new("all_shards_are_restarted_under_load_and_no_producer_notices", claims::restarts_under_load),
         Story::new("sinks_in_trouble_are_named_and_disturb_no_other", sinks::story),
         Story::new("what_a_sink_refuses_for_good_is_told_and_can_be_replayed", dead_letters::story),
         Story::new("sinks_get_the_events_of_their_filter_signed_with_their_secret", events::filters_and_signatures),
@@ -67,6 +65,8 @@ fn main() -> ExitCode {
     together.extend(manifests::stories());
     // Those that disturb everybody, one after the other, and last those that take the operator away.
     let alone: Vec<Story> = vec![
+        Story::new("shards_come_and_go_under_load_and_no_producer_notices", claims::scales_under_load),
+        Story::new("all_shards_are_restarted_under_load_and_no_producer_notices", claims::restarts_under_load),
         Story::new("twenty_idle_fleets_cost_the_api_server_nothing", idle::story),
         Story::new("a_new_leader_restarts_no_pod_and_writes_nothing_but_the_lease", operator::new_leader),
         Story::new("a_restart_of_the_operator_writes_nothing_but_the_lease", operator::restart),
