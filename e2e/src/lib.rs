@@ -12,6 +12,7 @@
 //!
 //! Nothing here knows how the operator works inside: it applies YAML, sends events, and looks.
 
+pub mod bench;
 mod fleet;
 mod gateway;
 mod load;

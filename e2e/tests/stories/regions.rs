@@ -12,11 +12,11 @@ pub(crate) mod failing;
 pub(crate) mod lost;
 pub(crate) mod orders;
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use serde_json::json;
+pub(crate) use signalbox_e2e::bench::note;
 use signalbox_e2e::{Load, LoadResult, Pair};
 
 use crate::theatre::Act;
@@ -48,11 +48,6 @@ pub(crate) fn quick() -> serde_json::Value {
 /// Breakers as a spec has them that says nothing of them, but for how they come back.
 pub(crate) fn usual() -> serde_json::Value {
     json!({"baseTripTime": "4s", "maxTripTime": "10s", "rampPercents": [50, 100]})
-}
-
-/// A measured figure, for whoever reads the log.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// So many seconds since then.

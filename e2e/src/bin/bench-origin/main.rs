@@ -20,14 +20,14 @@ mod faults;
 mod page;
 mod subject;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use signalbox_cluster::{Cluster, ClusterError, Options};
+use signalbox_cluster::Cluster;
+use signalbox_e2e::bench::{ended, note, on_a_cluster, publish};
 use signalbox_e2e::{Scene, Sinks, Stage};
 
 use faults::Trouble;
@@ -62,13 +62,7 @@ const PLAIN: &str = "localhost/signalbox-e2e/plain:1";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            note(&format!("cargo bench-origin: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended("cargo bench-origin", run(&Arguments::parse()).await)
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
@@ -76,25 +70,9 @@ async fn run(arguments: &Arguments) -> Result<()> {
     let (images, plain) = tokio::task::spawn_blocking(|| Ok::<_, anyhow::Error>((Stage::images()?, plain()?)))
         .await?
         .context("cannot make the images")?;
-    let cluster = match Cluster::up(&Options::from_env()).await {
-        Ok(cluster) => cluster,
-        Err(ClusterError::Unavailable(why)) => anyhow::bail!("{why}"),
-        Err(ClusterError::Failed(error)) => return Err(error.context("the cluster did not come up")),
-    };
-    let measured = tokio::select! {
-        measured = measure(&cluster, &images, &plain, arguments) => measured,
-        stop = tokio::signal::ctrl_c() => stop.map_err(Into::into).and(Err(anyhow::anyhow!("interrupted"))),
-    };
-    if !arguments.keep && !cluster.was_reused() {
-        cluster.down().await.context("taking the cluster down")?;
-    }
-    let measured = measured?;
-    if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&measured)?;
-        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    std::io::stdout().write_all(page(&measured).as_bytes())?;
-    Ok(())
+    let measured =
+        on_a_cluster(arguments.keep, async |cluster| measure(cluster, &images, &plain, arguments).await).await?;
+    publish(&measured, arguments.json.as_deref(), &page(&measured))
 }
 
 fn plain() -> Result<PathBuf> {
@@ -144,9 +122,4 @@ async fn compare(
         }
     }
     Ok(all)
-}
-
-/// Progress.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -20,7 +20,6 @@
 mod page;
 mod parts;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,7 +27,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use futures::future::try_join_all;
-use signalbox_cluster::{Cluster, ClusterError, Options};
+use signalbox_cluster::Cluster;
+use signalbox_e2e::bench::{ended, note, on_a_cluster, publish};
 use signalbox_e2e::{Scene, Stage};
 
 use page::{Measured, page};
@@ -67,38 +67,14 @@ pub(crate) enum Part {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            note(&format!("cargo bench-regions: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended("cargo bench-regions", run(&Arguments::parse()).await)
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
     note("making the images");
     let images = tokio::task::spawn_blocking(Stage::images).await?.context("cannot make the images")?;
-    let cluster = match Cluster::up(&Options::from_env()).await {
-        Ok(cluster) => Arc::new(cluster),
-        Err(ClusterError::Unavailable(why)) => anyhow::bail!("{why}"),
-        Err(ClusterError::Failed(error)) => return Err(error.context("the cluster did not come up")),
-    };
-    let measured = tokio::select! {
-        measured = measure(&cluster, &images, arguments) => measured,
-        stop = tokio::signal::ctrl_c() => stop.map_err(Into::into).and(Err(anyhow::anyhow!("interrupted"))),
-    };
-    if !arguments.keep && !cluster.was_reused() {
-        let cluster = Arc::into_inner(cluster).context("somebody still holds the cluster")?;
-        cluster.down().await.context("taking the cluster down")?;
-    }
-    let measured = measured?;
-    if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&measured)?;
-        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    std::io::stdout().write_all(page(&measured).as_bytes())?;
-    Ok(())
+    let measured = on_a_cluster(arguments.keep, async |cluster| measure(cluster, &images, arguments).await).await?;
+    publish(&measured, arguments.json.as_deref(), &page(&measured))
 }
 
 async fn measure(
@@ -126,9 +102,4 @@ async fn measure_part(part: Part, stage: &Stage, cluster: &Arc<Cluster>, argumen
     let measured = part.measure(scene.clone(), cluster.clone(), arguments.injections, arguments.rate).await;
     scene.close().await?;
     measured
-}
-
-/// Progress.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

@@ -7,10 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use signalbox_cluster::Cluster;
+use signalbox_e2e::bench::note;
 use signalbox_e2e::{Load, Pair, Scene, breaker, last_connection};
 
+use crate::Part;
 use crate::page::{Injection, Measured};
-use crate::{Part, note};
 
 /// The longest wait for anything.
 const LIMIT: Duration = Duration::from_mins(2);

@@ -24,13 +24,13 @@ mod hpa;
 mod page;
 mod spikes;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use signalbox_cluster::{Cluster, ClusterError, Options};
+use signalbox_cluster::Cluster;
+use signalbox_e2e::bench::{ended, note, on_a_cluster, publish};
 use signalbox_e2e::{Scene, Stage};
 
 use page::{Measured, page};
@@ -59,37 +59,14 @@ const NAMESPACE: &str = "signalbox-bench";
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(&Arguments::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            note(&format!("cargo bench-scaling: {error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    ended("cargo bench-scaling", run(&Arguments::parse()).await)
 }
 
 async fn run(arguments: &Arguments) -> Result<()> {
     note("making the images");
     let images = tokio::task::spawn_blocking(Stage::images).await?.context("cannot make the images")?;
-    let cluster = match Cluster::up(&Options::from_env()).await {
-        Ok(cluster) => cluster,
-        Err(ClusterError::Unavailable(why)) => anyhow::bail!("{why}"),
-        Err(ClusterError::Failed(error)) => return Err(error.context("the cluster did not come up")),
-    };
-    let measured = tokio::select! {
-        measured = measure(&cluster, &images, arguments) => measured,
-        stop = tokio::signal::ctrl_c() => stop.map_err(Into::into).and(Err(anyhow::anyhow!("interrupted"))),
-    };
-    if !arguments.keep && !cluster.was_reused() {
-        cluster.down().await.context("taking the cluster down")?;
-    }
-    let measured = measured?;
-    if let Some(path) = &arguments.json {
-        let json = serde_json::to_string_pretty(&measured)?;
-        std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    std::io::stdout().write_all(page(&measured).as_bytes())?;
-    Ok(())
+    let measured = on_a_cluster(arguments.keep, async |cluster| measure(cluster, &images, arguments).await).await?;
+    publish(&measured, arguments.json.as_deref(), &page(&measured))
 }
 
 async fn measure(cluster: &Cluster, images: &signalbox_images::Images, arguments: &Arguments) -> Result<Vec<Measured>> {
@@ -124,9 +101,4 @@ async fn compare(cluster: &Cluster, scene: &Scene, region: &str, arguments: &Arg
         adapter.end(&scene.stage).await?;
     }
     Ok(all)
-}
-
-/// Progress.
-pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
 }

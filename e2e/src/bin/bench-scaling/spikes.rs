@@ -8,11 +8,11 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::{Patch, PatchParams, WatchEvent, WatchParams};
 use serde_json::{Value, json};
 use signalbox_contract::{ADMIN_PORT, METRICS_PATH};
+use signalbox_e2e::bench::note;
 use signalbox_e2e::{Fleet, FleetSpec, Scene, SinkSpec, Sinks, eventually};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-use crate::note;
 use crate::page::Measured;
 
 /// Events of one spike. Each delivery takes 40 ms, eight are made at once, so a shard settles 200 a second: it would take
