@@ -177,10 +177,8 @@ impl Store {
             let seen = routes.seen;
             // What was admitted is not stored: nobody is to wait for it.
             drop(routes);
-            match waits.wait(routing, seen, until).await {
-                Ok(true) => {}
-                Ok(false) => return Passed::Later("it is still taking over the key".to_owned()),
-                Err(_) => return Passed::Later("it is stopping".to_owned()),
+            if let Err(told) = waits.go_on(routing, seen, until).await {
+                return told;
             }
         }
     }
@@ -217,7 +215,7 @@ impl<'a> Waits<'a> {
     }
 
     /// Resolves when it may have become another answer; not, when the time is over. An error: the shard is stopping.
-    pub(super) async fn wait(&mut self, routing: &Routing, seen: u64, until: Instant) -> Result<bool, Rejection> {
+    async fn wait(&mut self, routing: &Routing, seen: u64, until: Instant) -> Result<bool, Rejection> {
         if !std::mem::replace(&mut self.counted, true) {
             self.store.metrics.held(1);
         }
@@ -230,6 +228,15 @@ impl<'a> Waits<'a> {
             () = routing.router.changed(seen) => Ok(true),
             () = pause => Ok(true),
             _ = self.phase.wait_for(|phase| !phase.accepts()) => Err(stopping()),
+        }
+    }
+
+    /// The same for what a shard has sent. An error: what that is told instead.
+    pub(super) async fn go_on(&mut self, routing: &Routing, seen: u64, until: Instant) -> Result<(), Passed> {
+        match self.wait(routing, seen, until).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Passed::Later("it is still taking over the key".to_owned())),
+            Err(_) => Err(Passed::Later("it is stopping".to_owned())),
         }
     }
 }

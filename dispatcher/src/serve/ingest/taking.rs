@@ -56,10 +56,8 @@ impl Store {
             let seen = routes.seen;
             // What was admitted is not stored: nobody is to wait for it.
             drop(routes);
-            match waits.wait(routing, seen, until).await {
-                Ok(true) => {}
-                Ok(false) => return Passed::Later("it is still taking over the key".to_owned()),
-                Err(_) => return Passed::Later("it is stopping".to_owned()),
+            if let Err(told) = waits.go_on(routing, seen, until).await {
+                return told;
             }
         };
         let (records, repeated) = match self.as_new(&given, &known) {
