@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use sha2::{Digest as _, Sha256};
 use signalbox_contract::TrafficTable;
 
 use super::routing::Behind;
+use super::units::digest;
 
 /// How new events are led to regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,10 +76,7 @@ pub struct TrafficPlan {
 impl TrafficPlan {
     /// What tells one table from another, whatever their versions.
     pub fn digest(table: &TrafficTable) -> u64 {
-        let content = TrafficTable { version: 0, ..table.clone() };
-        // Strings and numbers: they always serialise.
-        let json = serde_json::to_vec(&content).unwrap_or_default();
-        Sha256::digest(json).iter().take(8).fold(0, |digits, byte| digits << 8 | u64::from(*byte))
+        digest(&TrafficTable { version: 0, ..table.clone() })
     }
 }
 

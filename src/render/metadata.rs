@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 use kube::Resource;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::api::EventDispatcher;
-use crate::fleet::{FleetIntent, names};
+use crate::fleet::{self, FleetIntent, names};
 
 /// Metadata of an object of the fleet, or of one of its regions.
 pub(super) fn object_meta(intent: &FleetIntent, name: String, region: Option<&str>) -> ObjectMeta {
@@ -70,8 +69,5 @@ pub(super) fn stamped<K: Resource + Serialize>(mut object: K) -> K {
 
 /// The first 16 hexadecimal digits of the SHA-256 of a value's JSON.
 pub(super) fn digest(value: &impl Serialize) -> String {
-    // Our values have string keys and no floats: they always serialise.
-    let json = serde_json::to_vec(value).unwrap_or_default();
-    let digest = Sha256::digest(json).iter().take(8).fold(0u64, |digits, byte| digits << 8 | u64::from(*byte));
-    format!("{digest:016x}")
+    format!("{:016x}", fleet::digest(value))
 }

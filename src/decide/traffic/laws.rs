@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use signalbox_contract::BreakerPhase::{Probing, Serving, Tripped};
 
 use super::goal::permilles;
+use super::tests::{decided, shares};
 use super::*;
-use crate::fixtures;
 
 const NAMES: [&str; 5] = ["eu", "us", "ap", "sa", "af"];
 
@@ -43,20 +43,6 @@ fn any_regions() -> impl Strategy<Value = Vec<Region<'static>>> {
         }
         regions.into_iter().map(|(region, _)| region).collect()
     })
-}
-
-fn decided(regions: &[Region<'_>], history: &TrafficHistory) -> Traffic {
-    desired_shares(&Situation {
-        regions,
-        when_all_unhealthy: WhenAllUnhealthy::HoldWeights,
-        drain: Duration::from_mins(1),
-        history,
-        now: fixtures::now(),
-    })
-}
-
-fn shares(traffic: &Traffic) -> Vec<u32> {
-    traffic.regions.iter().map(|region| region.share_permille).collect()
 }
 
 fn carried<'a>(regions: &[Region<'a>], traffic: &Traffic) -> Vec<Region<'a>> {

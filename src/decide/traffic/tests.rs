@@ -31,7 +31,7 @@ fn one_of_three() -> [Region<'static>; 3] {
     regions
 }
 
-fn decided(regions: &[Region<'_>], history: &TrafficHistory) -> Traffic {
+pub(super) fn decided(regions: &[Region<'_>], history: &TrafficHistory) -> Traffic {
     desired_shares(&Situation {
         regions,
         when_all_unhealthy: WhenAllUnhealthy::HoldWeights,
@@ -41,7 +41,7 @@ fn decided(regions: &[Region<'_>], history: &TrafficHistory) -> Traffic {
     })
 }
 
-fn shares(traffic: &Traffic) -> Vec<u32> {
+pub(super) fn shares(traffic: &Traffic) -> Vec<u32> {
     traffic.regions.iter().map(|region| region.share_permille).collect()
 }
 
