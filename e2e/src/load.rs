@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, LogParams};
 use serde::Deserialize;
@@ -31,6 +31,16 @@ pub struct LoadSpec {
     pub connections: u64,
     /// Requests of a connection, before another is made.
     pub reconnect_every: u64,
+}
+
+/// Sends a few events to the Service, whose producers try until they are accepted.
+///
+/// A node's kube-proxy may hear of a new Service later than the operator that has made it: the first who send may find nobody
+/// there. After this it is about those who come later.
+pub async fn known_everywhere(scene: &Scene, service: &str) -> Result<()> {
+    let first = Load::start(scene, service, 50, 150).await?.finish().await?;
+    ensure!(first.accepted == 150, "not every event was accepted: {first:?}");
+    Ok(())
 }
 
 impl LoadSpec {

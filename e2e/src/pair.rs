@@ -8,7 +8,7 @@ use serde_json::Value;
 use signalbox_cluster::{Cluster, Fault, Injected, Tap};
 use signalbox_contract::EVENTS_PORT;
 
-use crate::{Fleet, FleetSpec, Load, LoadResult, LoadSpec, Scene, Sinks, eventually};
+use crate::{Fleet, FleetSpec, Load, LoadResult, LoadSpec, Scene, Sinks, eventually, known_everywhere};
 
 /// How long a producer waits for an answer before it tries once more, as many clients do by default.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -43,6 +43,7 @@ impl Pair {
         spec.more = vec![("breaker".to_owned(), breaker)];
         let fleet = Fleet::apply(&scene, &spec).await?;
         fleet.ready().await?;
+        known_everywhere(&scene, "orders").await?;
         Ok(Self { scene, cluster, sinks, fleet, stays, fails })
     }
 

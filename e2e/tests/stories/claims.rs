@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use signalbox::api::EventDispatcherStatus;
-use signalbox_e2e::{Fleet, FleetSpec, Latency, Load, LoadResult, Scene, Sinks, eventually};
+use signalbox_e2e::{Fleet, FleetSpec, Latency, Load, LoadResult, Scene, Sinks, eventually, known_everywhere};
 
 use crate::operator::kill_operators;
 use crate::theatre::Act;
@@ -25,7 +25,7 @@ pub(crate) async fn scales_under_load(act: Act) -> Result<()> {
     let mut spec = FleetSpec::new("orders", here, 2, &sinks);
     let fleet = Fleet::apply(&scene, &spec).await?;
     fleet.ready().await?;
-    known_everywhere(&scene).await?;
+    known_everywhere(&scene, "orders").await?;
     let events = 90 * rate()?;
     let load = Load::start(&scene, "orders", rate()?, events).await?;
     load.sends().await?;
@@ -80,7 +80,7 @@ pub(crate) async fn restarts_under_load(act: Act) -> Result<()> {
     let sinks = Sinks::start(&scene, "fulfilment", here).await?;
     let fleet = Fleet::apply(&scene, &FleetSpec::new("orders", here, 3, &sinks)).await?;
     fleet.ready().await?;
-    known_everywhere(&scene).await?;
+    known_everywhere(&scene, "orders").await?;
     let events = 60 * rate()?;
     let load = Load::start(&scene, "orders", rate()?, events).await?;
     load.sends().await?;
@@ -105,14 +105,6 @@ fn rate() -> Result<u64> {
         Ok(rate) => rate.parse().context("SIGNALBOX_STORY_RATE is no number of events a second"),
         Err(_) => Ok(RATE),
     }
-}
-
-/// A node's kube-proxy may hear of a new Service later than the operator that has made it: the first who send may find
-/// nobody there. Here it is about those who come later.
-async fn known_everywhere(scene: &Scene) -> Result<()> {
-    let first = Load::start(scene, "orders", 50, 150).await?.finish().await?;
-    ensure!(first.accepted == 150, "not every event was accepted: {first:?}");
-    Ok(())
 }
 
 /// The region's slots are owned by so many shards, and each is delivered by its owner.
