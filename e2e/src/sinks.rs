@@ -29,6 +29,9 @@ pub struct Tally {
     pub duplicates: u64,
     /// Events that came after a later one of the same source and key.
     pub out_of_order: u64,
+    /// Events failed or left hanging because the sink was told to, each as often as it was tried.
+    #[serde(default)]
+    pub failed_on_purpose: u64,
     /// How requests were signed, where the sink looks at that.
     #[serde(default)]
     pub signatures: Option<Signatures>,

@@ -11,14 +11,19 @@
 //! | `cut` | the region is off the network | until the last new connection to it, where packets leave the sender's node |
 //! | `sink` | the region's sink fails | until the region is Tripped in the status |
 //! | `blip` | the region's sink fails for 5 s | whether the region is Tripped within 15 s |
+//! | `hang` | the region's sink takes events and answers nothing | until the region is Tripped in the status |
+//! | `hang-blip` | the same for 5 s | whether the region is Tripped within 15 s |
+//! | `relapse` | the region's sink fails again at one step of the ramp, each step in turn | the share that the region had at that step, and what failed until it was Tripped again |
 //!
 //! | module | what |
 //! | --- | --- |
 //! | `parts` | one injection of each |
+//! | `relapse` | one relapse |
 //! | `page` | the figures on one page; pure |
 
 mod page;
 mod parts;
+mod relapse;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,7 +31,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use futures::future::try_join_all;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use signalbox_cluster::Cluster;
 use signalbox_e2e::bench::{ended, note, on_a_cluster, publish};
 use signalbox_e2e::{Scene, Stage};
@@ -63,7 +68,16 @@ pub(crate) enum Part {
     Sink,
     /// A sink of one region fails for 5 s.
     Blip,
+    /// A sink of one region answers nothing.
+    Hang,
+    /// A sink of one region answers nothing for 5 s.
+    HangBlip,
+    /// A region fails again while it comes back.
+    Relapse,
 }
+
+/// So many fleets are measured at once: more would wait for each other on a machine of two processors.
+const TOGETHER: usize = 3;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -84,8 +98,7 @@ async fn measure(
 ) -> Result<Vec<Measured>> {
     cluster.supports_faults().map_err(anyhow::Error::msg)?;
     let stage = Stage::set(cluster, images).await?;
-    let all = [Part::Cut, Part::Sink, Part::Blip];
-    let parts = if arguments.parts.is_empty() { &all[..] } else { &arguments.parts };
+    let parts = if arguments.parts.is_empty() { Part::value_variants() } else { &arguments.parts };
     // What is done to the network disturbs everybody; sinks that fail disturb their own fleet only.
     let (alone, together): (Vec<Part>, Vec<Part>) = parts.iter().partition(|part| **part == Part::Cut);
     let mut measured = Vec::new();
@@ -93,7 +106,8 @@ async fn measure(
         measured.push(measure_part(part, &stage, cluster, arguments).await?);
     }
     let together = together.into_iter().map(|part| measure_part(part, &stage, cluster, arguments));
-    measured.extend(try_join_all(together).await?);
+    let together: Vec<Measured> = stream::iter(together).buffered(TOGETHER).try_collect().await?;
+    measured.extend(together);
     Ok(measured)
 }
 

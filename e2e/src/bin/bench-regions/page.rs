@@ -1,8 +1,10 @@
 //! The figures on one page. Pure.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::Serialize;
+use signalbox_e2e::LoadResult;
 
 /// What one injection came to.
 #[derive(Clone, Debug, Serialize)]
@@ -16,6 +18,35 @@ pub(crate) struct Injection {
     pub(crate) refused: u64,
     /// Requests that failed, first tries included.
     pub(crate) failed_tries: u64,
+    /// Of a relapse, what the region had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) relapse: Option<Relapse>,
+}
+
+impl Injection {
+    /// What was measured, and what producers noticed of it.
+    pub(crate) fn of(seconds: Option<f64>, sent: &LoadResult) -> Self {
+        let failed_tries = sent.rejected.values().chain(sent.errors.values()).sum();
+        Self { seconds, sent: sent.sent, refused: sent.sent - sent.accepted, failed_tries, relapse: None }
+    }
+}
+
+/// What a region had that failed again while it came back.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Relapse {
+    /// The part of its share that it was to have, in percent.
+    pub(crate) percent: u32,
+    /// That as a share of everything, in percent.
+    pub(crate) share: f64,
+    /// Events that arrived at its sink while it was to have that, before the relapse.
+    pub(crate) had: u64,
+    /// Events that arrived at all sinks meanwhile.
+    pub(crate) of: u64,
+    /// Attempts at its sink that failed, from the relapse until it was Tripped again.
+    pub(crate) failed: u64,
+    /// Events of this share in the shortest time that the step takes.
+    pub(crate) traffic: f64,
 }
 
 /// All injections of one part. All events that were accepted arrived, or it would not be here.
@@ -49,22 +80,52 @@ fn write_page(page: &mut String, all: &[Measured]) -> std::fmt::Result {
         let (sent, refused) = (sum(|one| one.sent), sum(|one| one.refused));
         writeln!(
             page,
-            "| {what} | {} | {} | {} | {} | {} | {sent} | {refused} ({}) | {} | 0 |",
+            "| {what} | {} | {} | {} | {} | {} | {sent} | {refused} ({:.3} %) | {} | 0 |",
             injections.len(),
             seconds.len(),
             at(0.5),
             at(0.99),
             at(1.0),
-            percent(refused, sent),
+            share(refused, sent),
             sum(|one| one.failed_tries),
+        )?;
+    }
+    write_relapses(page, all)
+}
+
+/// A row for each step of the ramp.
+fn write_relapses(page: &mut String, all: &[Measured]) -> std::fmt::Result {
+    let mut steps: BTreeMap<u32, Vec<&Relapse>> = BTreeMap::new();
+    for relapse in all.iter().flat_map(|part| &part.injections).filter_map(|injection| injection.relapse.as_ref()) {
+        steps.entry(relapse.percent).or_default().push(relapse);
+    }
+    if steps.is_empty() {
+        return Ok(());
+    }
+    writeln!(page, "\nA region that fails again at a step of its ramp\n")?;
+    writeln!(
+        page,
+        "| step | relapses | share of the step | share that it had | most in one relapse | failed attempts, most | one step's traffic |"
+    )?;
+    writeln!(page, "| --- | --- | --- | --- | --- | --- | --- |")?;
+    for (percent, relapses) in steps {
+        let (had, of) = relapses.iter().fold((0, 0), |(had, of), one| (had + one.had, of + one.of));
+        let most = relapses.iter().map(|one| share(one.had, one.of)).fold(0.0, f64::max);
+        let failed = relapses.iter().map(|one| one.failed).max().unwrap_or(0);
+        let (allowed, traffic) = relapses.first().map_or((0.0, 0.0), |one| (one.share, one.traffic));
+        writeln!(
+            page,
+            "| {percent} % | {} | {allowed:.1} % | {:.1} % ({had} of {of}) | {most:.1} % | {failed} | {traffic:.0} |",
+            relapses.len(),
+            share(had, of),
         )?;
     }
     Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of events stay far below 2^52")]
-fn percent(part: u64, whole: u64) -> String {
-    format!("{:.3} %", part as f64 * 100.0 / whole.max(1) as f64)
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole.max(1) as f64
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small")]
@@ -79,11 +140,27 @@ mod tests {
 
     #[test]
     fn what_did_not_happen_has_no_time_and_is_not_counted() {
-        let one = |seconds| Injection { seconds, sent: 1_000, refused: 1, failed_tries: 7 };
+        let one = |seconds| Injection { seconds, sent: 1_000, refused: 1, failed_tries: 7, relapse: None };
         let cut = Measured { what: "cut".to_owned(), injections: vec![one(Some(2.0)), one(Some(1.0))] };
         let blip = Measured { what: "blip".to_owned(), injections: vec![one(None)] };
         let page = page(&[cut, blip]);
         assert!(page.contains("| cut | 2 | 2 | 1.00 s | 2.00 s | 2.00 s | 2000 | 2 (0.100 %) | 14 | 0 |"), "{page}");
         assert!(page.contains("| blip | 1 | 0 | - | - | - |"), "{page}");
+    }
+
+    #[test]
+    fn relapses_are_told_by_step() {
+        let one = |percent, had, failed| Injection {
+            seconds: Some(4.0),
+            sent: 1_000,
+            refused: 0,
+            failed_tries: 0,
+            relapse: Some(Relapse { percent, share: 9.1, had, of: 300, failed, traffic: 45.5 }),
+        };
+        let relapses =
+            Measured { what: "again".to_owned(), injections: vec![one(10, 27, 5), one(50, 90, 9), one(10, 24, 7)] };
+        let page = page(&[relapses]);
+        assert!(page.contains("| 10 % | 2 | 9.1 % | 8.5 % (51 of 600) | 9.0 % | 7 | 46 |"), "{page}");
+        assert!(page.contains("| 50 % | 1 |"), "{page}");
     }
 }

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kube::ResourceExt as _;
 use serde_json::{Value, json};
 use signalbox_cluster::Cluster;
 use signalbox_e2e::bench::note;
 use signalbox_e2e::{Load, Pair, Scene, breaker, last_connection};
 
-use crate::Part;
 use crate::page::{Injection, Measured};
+use crate::{Part, relapse};
 
 /// The longest wait for anything.
-const LIMIT: Duration = Duration::from_mins(2);
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 /// How a sink answers that fails.
-const FAILS: &str = r#"{"status": 500, "failRatio": 1}"#;
+pub(crate) const FAILS: &str = r#"{"status": 500, "failRatio": 1}"#;
+/// How one does that answers nothing.
+const HANGS: &str = r#"{"hang": true}"#;
 
 impl Part {
     pub(crate) fn name(self) -> &'static str {
@@ -24,13 +25,20 @@ impl Part {
             Self::Cut => "cut",
             Self::Sink => "sink",
             Self::Blip => "blip",
+            Self::Hang => "hang",
+            Self::HangBlip => "hang-blip",
+            Self::Relapse => "relapse",
         }
     }
 
     /// As a spec that says nothing of it, but for how long a region is out: so that the next injection can come soon.
     fn breaker(self) -> Value {
-        let window = if self == Self::Cut { "5s" } else { "10s" };
-        json!({"window": window, "baseTripTime": "2s", "maxTripTime": "2s", "rampPercents": [100]})
+        let (window, ramp) = match self {
+            Self::Cut => ("5s", &[100][..]),
+            Self::Relapse => ("5s", &relapse::RAMP[..]),
+            Self::Sink | Self::Blip | Self::Hang | Self::HangBlip => ("10s", &[100][..]),
+        };
+        json!({"window": window, "baseTripTime": "2s", "maxTripTime": "2s", "rampPercents": ramp})
     }
 
     fn what(self) -> &'static str {
@@ -38,6 +46,9 @@ impl Part {
             Self::Cut => "region cut off: until the last new connection to it",
             Self::Sink => "sink of one region fails: until Tripped",
             Self::Blip => "sink of one region fails for 5 s: until Tripped, if it is",
+            Self::Hang => "sink of one region answers nothing: until Tripped",
+            Self::HangBlip => "sink of one region answers nothing for 5 s: until Tripped, if it is",
+            Self::Relapse => "region fails again while it comes back: until Tripped again",
         }
     }
 
@@ -52,43 +63,35 @@ impl Part {
         let pair = Pair::start(scene, cluster, 1, self.breaker()).await?;
         let mut all = Vec::new();
         for number in 1..=injections {
-            let one = self.inject(&pair, rate).await.with_context(|| format!("injection {number}"))?;
+            let one = self.inject(&pair, rate, number).await.with_context(|| format!("injection {number}"))?;
             note(&format!("{}: {number} of {injections}: {one:?}", self.name()));
             all.push(one);
         }
         Ok(Measured { what: self.what().to_owned(), injections: all })
     }
 
-    async fn inject(self, pair: &Pair, rate: u64) -> Result<Injection> {
+    async fn inject(self, pair: &Pair, rate: u64, number: u32) -> Result<Injection> {
         pair.fleet.breaker(&pair.fails, "Serving", LIMIT).await?;
         // The leader may have changed its place since.
         ensure!(
             pair.scene.stage.leader_region(&pair.cluster).await? == pair.stays,
             "the leader is in the other region"
         );
+        if self == Self::Relapse {
+            return relapse::inject(pair, rate, number).await;
+        }
         let load = pair.load(rate, 20).await?;
         let seconds = match self {
             Self::Cut => cut(pair, &load).await?,
-            Self::Sink => sink(pair).await?,
-            Self::Blip => blip(pair).await?,
+            Self::Sink => sink(pair, FAILS).await?,
+            Self::Hang => sink(pair, HANGS).await?,
+            Self::Blip => blip(pair, FAILS).await?,
+            Self::HangBlip => blip(pair, HANGS).await?,
+            Self::Relapse => None,
         };
         let sent = pair.all_arrive(&load, LIMIT).await?;
-        if self != Self::Cut {
-            forget(pair).await?;
-        }
-        let tries: u64 = sent.rejected.values().chain(sent.errors.values()).sum();
-        Ok(Injection { seconds, sent: sent.sent, refused: sent.sent - sent.accepted, failed_tries: tries })
+        Ok(Injection::of(seconds, &sent))
     }
-}
-
-/// Starts the region's shards anew: they remember for minutes that the sink failed, and would then try it less often.
-async fn forget(pair: &Pair) -> Result<()> {
-    for pod in pair.scene.pods(&format!("signalbox.dev/fleet=orders,signalbox.dev/region={}", pair.fails)).await? {
-        pair.cluster.kill(&pair.scene.namespace, &pod.name_any(), "dispatcher").await?;
-    }
-    // Until that has been noticed.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    pair.fleet.ready().await.map(drop)
 }
 
 async fn cut(pair: &Pair, load: &Load) -> Result<Option<f64>> {
@@ -100,27 +103,27 @@ async fn cut(pair: &Pair, load: &Load) -> Result<Option<f64>> {
     Ok(Some(last.as_secs_f64()))
 }
 
-async fn sink(pair: &Pair) -> Result<Option<f64>> {
+async fn sink(pair: &Pair, behaviour: &str) -> Result<Option<f64>> {
     // Some of it has to be on its way first.
     tokio::time::sleep(Duration::from_secs(3)).await;
     let begin = Instant::now();
-    pair.sinks.behave_in(&pair.fails, FAILS).await?;
+    pair.sinks.behave_in(&pair.fails, behaviour).await?;
     let tripped = trips_within(pair, begin, LIMIT).await;
     pair.sinks.behave_in(&pair.fails, "{}").await?;
     tripped
 }
 
-async fn blip(pair: &Pair) -> Result<Option<f64>> {
+async fn blip(pair: &Pair, behaviour: &str) -> Result<Option<f64>> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let begin = Instant::now();
-    pair.sinks.behave_in(&pair.fails, FAILS).await?;
+    pair.sinks.behave_in(&pair.fails, behaviour).await?;
     tokio::time::sleep(Duration::from_secs(5)).await;
     pair.sinks.behave_in(&pair.fails, "{}").await?;
     trips_within(pair, begin, Duration::from_secs(15)).await
 }
 
 /// When the status first said so, if it did.
-async fn trips_within(pair: &Pair, begin: Instant, limit: Duration) -> Result<Option<f64>> {
+pub(crate) async fn trips_within(pair: &Pair, begin: Instant, limit: Duration) -> Result<Option<f64>> {
     const LOOK: Duration = Duration::from_millis(50);
     let api = pair.scene.api::<signalbox::api::EventDispatcher>();
     while begin.elapsed() < limit {
