@@ -74,6 +74,14 @@ impl LoadSpec {
         self
     }
 
+    /// The same, over connections of which each takes two events, as many producers have them: so many that those which wait
+    /// for a region that is gone hold up nobody else.
+    #[must_use]
+    pub fn of_many(mut self) -> Self {
+        (self.connections, self.reconnect_every, self.keys) = (4 * self.rate, 2, 4 * self.rate);
+        self
+    }
+
     fn arguments(&self, namespace: &str, source: &str) -> Vec<String> {
         let target = format!("http://{}.{namespace}.svc:8080/", self.service);
         let (rate, count, keys) = (self.rate.to_string(), self.count.to_string(), self.keys.to_string());

@@ -11,7 +11,7 @@ use signalbox_contract::EVENTS_PORT;
 use crate::{Fleet, FleetSpec, Load, LoadResult, LoadSpec, Scene, Sinks, eventually, known_everywhere};
 
 /// How long a producer waits for an answer before it tries once more, as many clients do by default.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub const PATIENCE: Duration = Duration::from_secs(5);
 /// Nothing new for so long, and nothing more is expected.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -49,10 +49,8 @@ impl Pair {
 
     /// Sends from the region that stays, as producers do that try once more after 5 s.
     pub async fn load(&self, rate: u64, seconds: u64) -> Result<Load> {
-        let mut spec = LoadSpec::new("orders", rate, rate * seconds).from_region(&self.stays).trying(PATIENCE, 1);
-        // Many that come anew, as many producers would: enough that those whose region is gone are not all there are.
-        (spec.connections, spec.reconnect_every, spec.keys) = (4 * rate, 2, 4 * rate);
-        let load = Load::start_with(&self.scene, &spec).await?;
+        let spec = LoadSpec::new("orders", rate, rate * seconds).from_region(&self.stays).trying(PATIENCE, 1);
+        let load = Load::start_with(&self.scene, &spec.of_many()).await?;
         load.sends().await?;
         Ok(load)
     }
@@ -72,16 +70,21 @@ impl Pair {
 
     /// What was sent is with the sinks, but for what was never accepted. What became of it.
     pub async fn all_arrive(&self, load: &Load, limit: Duration) -> Result<LoadResult> {
-        let sent = load.finish().await?;
-        let refused = sent.sent - sent.accepted;
-        eventually("what was accepted arrives", limit, async || {
-            let receipts = self.sinks.receipts(&load.source, sent.sent).await?;
-            ensure!(receipts.lost <= refused, "{} are missing, {:?} among them", receipts.lost, receipts.missing);
-            Ok(Some(()))
-        })
-        .await?;
-        Ok(sent)
+        accepted_arrives(&self.sinks, load, limit).await
     }
+}
+
+/// What was sent is with the sinks, but for what was never accepted. What became of it.
+pub async fn accepted_arrives(sinks: &Sinks, load: &Load, limit: Duration) -> Result<LoadResult> {
+    let sent = load.finish().await?;
+    let refused = sent.sent - sent.accepted;
+    eventually("what was accepted arrives", limit, async || {
+        let receipts = sinks.receipts(&load.source, sent.sent).await?;
+        ensure!(receipts.lost <= refused, "{} are missing, {:?} among them", receipts.lost, receipts.missing);
+        Ok(Some(()))
+    })
+    .await?;
+    Ok(sent)
 }
 
 /// How long after `begin` the last new connection was begun: known when there was none for five seconds.

@@ -98,6 +98,13 @@ impl Sinks {
         serde_json::from_str(&json).with_context(|| json)
     }
 
+    /// How long the events took that have arrived at the sink of one region, from when they were meant to be sent: so many
+    /// microseconds, so many events, in growing order.
+    pub async fn latencies(&self, region: &str) -> Result<Vec<(u64, u64)>> {
+        let json = self.scene.get(&self.service(region), "http", "/latencies").await?;
+        serde_json::from_str(&json).with_context(|| json)
+    }
+
     /// Tells all sinks how to behave: an object as `PUT /behaviour` takes it; `{}` for well.
     pub async fn behave(&self, behaviour: &str) -> Result<()> {
         for region in &self.regions {

@@ -38,6 +38,13 @@ impl Latency {
         }
     }
 
+    /// All there is: so many events took up to so many microseconds, exact to three digits. Who asks twice knows of the
+    /// time between.
+    pub(super) fn counts(&self) -> Vec<[u64; 2]> {
+        let recorded = self.0.iter().flat_map(Histogram::iter_recorded);
+        recorded.map(|value| [value.value_iterated_to(), value.count_at_value()]).collect()
+    }
+
     /// What there is, if anything.
     pub(super) fn summary(&self) -> Option<LatencyMs> {
         let histogram = self.0.as_ref()?;

@@ -6,6 +6,7 @@
 //! | `GET /summary` | [`tally::Summary`] |
 //! | `GET /verify?source=S&count=N` | [`tally::Verification`]; 200 if verified, else 409 |
 //! | `GET /received?source=S` | `[[first,last],…]`: the indices of `S` that have arrived |
+//! | `GET /latencies` | `[[microseconds,events],…]`: how long events took, of all that have arrived |
 //! | `POST /reset` | forgets everything but the behaviour |
 //! | `GET`, `PUT /behaviour` | [`behaviour::Behaviour`]; what a `PUT` leaves out has its default |
 //! | `GET /healthz` | 200 |
@@ -128,6 +129,7 @@ impl Sink {
                 Some(source) => json(StatusCode::OK, &self.tally(|tally| tally.received(&source))),
                 None => text(StatusCode::BAD_REQUEST, "say whose events: GET /received?source=S"),
             },
+            (&Method::GET, "/latencies") => json(StatusCode::OK, &self.tally(|tally| tally.latencies())),
             (&Method::GET, "/behaviour") => json(StatusCode::OK, &*self.behaviour()),
             (&Method::GET, "/healthz") => text(StatusCode::OK, "ok"),
             (&Method::PUT, "/behaviour") => self.behave(&body),
@@ -137,7 +139,7 @@ impl Sink {
             }
             _ => text(
                 StatusCode::NOT_FOUND,
-                "send events as POST, or ask for /summary, /verify, /received or /behaviour",
+                "send events as POST, or ask for /summary, /verify, /received, /latencies or /behaviour",
             ),
         })
     }

@@ -205,6 +205,11 @@ impl Tally {
         }
     }
 
+    /// How long first arrivals took from when they were meant to be sent: `[microseconds, events]`, in growing order.
+    pub fn latencies(&self) -> Vec<[u64; 2]> {
+        self.latency.counts()
+    }
+
     /// Whether the events 0 to `count`, exclusive, of `source` have all arrived, once and in order.
     pub fn verify(&mut self, source: &str, count: u64) -> Verification {
         let counts = self.sources.get(source).map(|source| source.counts).unwrap_or_default();
@@ -322,5 +327,9 @@ mod tests {
         let latency = summary.latency_ms.unwrap();
         assert_eq!((latency.samples, latency.p50.round(), latency.max.round()), (11, 505.0, 1005.0));
         assert!(Tally::default().summary().latency_ms.is_none());
+        let latencies = tally.latencies();
+        assert_eq!(latencies.iter().map(|[_, events]| events).sum::<u64>(), 11);
+        assert!(latencies.first().is_some_and(|[us, _]| us.abs_diff(5_000) <= 5), "{latencies:?}");
+        assert!(Tally::default().latencies().is_empty());
     }
 }

@@ -14,16 +14,23 @@
 //! | `hang` | the region's sink takes events and answers nothing | until the region is Tripped in the status |
 //! | `hang-blip` | the same for 5 s | whether the region is Tripped within 15 s |
 //! | `relapse` | the region's sink fails again at one step of the ramp, each step in turn | the share that the region had at that step, and what failed until it was Tripped again |
+//! | `lost` | one of three regions is off the network, at 80 % load | until waits are as before; what the others had, of what they can do |
 //!
 //! | module | what |
 //! | --- | --- |
 //! | `parts` | one injection of each |
 //! | `relapse` | one relapse |
+//! | `lost` | one of three regions is lost |
+//! | `third` | a third region on a cluster of two |
+//! | `looks` | what is seen of regions that stay, and what it says; pure |
 //! | `page` | the figures on one page; pure |
 
+mod looks;
+mod lost;
 mod page;
 mod parts;
 mod relapse;
+mod third;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -48,7 +55,7 @@ struct Arguments {
     /// Injections of each part.
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=500))]
     injections: u32,
-    /// Events a second.
+    /// Events a second; of `lost`, as many as the regions can do.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=2_000))]
     rate: u64,
     /// Write every single figure there, as JSON.
@@ -74,6 +81,8 @@ pub(crate) enum Part {
     HangBlip,
     /// A region fails again while it comes back.
     Relapse,
+    /// One of three regions is lost.
+    Lost,
 }
 
 /// So many fleets are measured at once: more would wait for each other on a machine of two processors.
@@ -97,10 +106,12 @@ async fn measure(
     arguments: &Arguments,
 ) -> Result<Vec<Measured>> {
     cluster.supports_faults().map_err(anyhow::Error::msg)?;
+    third::clear(cluster).await?;
     let stage = Stage::set(cluster, images).await?;
     let parts = if arguments.parts.is_empty() { Part::value_variants() } else { &arguments.parts };
     // What is done to the network disturbs everybody; sinks that fail disturb their own fleet only.
-    let (alone, together): (Vec<Part>, Vec<Part>) = parts.iter().partition(|part| **part == Part::Cut);
+    let (alone, together): (Vec<Part>, Vec<Part>) =
+        parts.iter().partition(|part| matches!(part, Part::Cut | Part::Lost));
     let mut measured = Vec::new();
     for part in alone {
         measured.push(measure_part(part, &stage, cluster, arguments).await?);
@@ -113,7 +124,11 @@ async fn measure(
 
 async fn measure_part(part: Part, stage: &Stage, cluster: &Arc<Cluster>, arguments: &Arguments) -> Result<Measured> {
     let scene = Scene::open(stage, &format!("signalbox-{}", part.name())).await?;
-    let measured = part.measure(scene.clone(), cluster.clone(), arguments.injections, arguments.rate).await;
+    let (scenery, cluster, injections) = (scene.clone(), cluster.clone(), arguments.injections);
+    let measured = match part {
+        Part::Lost => lost::measure(scenery, cluster, part.what(), injections).await,
+        _ => part.measure(scenery, cluster, injections, arguments.rate).await,
+    };
     scene.close().await?;
     measured
 }

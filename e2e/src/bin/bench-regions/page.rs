@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use signalbox_e2e::LoadResult;
 
+use crate::looks::Judged;
+
 /// What one injection came to.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -21,13 +23,16 @@ pub(crate) struct Injection {
     /// Of a relapse, what the region had.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) relapse: Option<Relapse>,
+    /// Of a region that is lost, what became of those that stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) loss: Option<Judged>,
 }
 
 impl Injection {
     /// What was measured, and what producers noticed of it.
     pub(crate) fn of(seconds: Option<f64>, sent: &LoadResult) -> Self {
         let failed_tries = sent.rejected.values().chain(sent.errors.values()).sum();
-        Self { seconds, sent: sent.sent, refused: sent.sent - sent.accepted, failed_tries, relapse: None }
+        Self { seconds, sent: sent.sent, refused: sent.sent - sent.accepted, failed_tries, relapse: None, loss: None }
     }
 }
 
@@ -90,7 +95,8 @@ fn write_page(page: &mut String, all: &[Measured]) -> std::fmt::Result {
             sum(|one| one.failed_tries),
         )?;
     }
-    write_relapses(page, all)
+    write_relapses(page, all)?;
+    write_losses(page, all)
 }
 
 /// A row for each step of the ramp.
@@ -123,6 +129,27 @@ fn write_relapses(page: &mut String, all: &[Measured]) -> std::fmt::Result {
     Ok(())
 }
 
+/// What the regions that stay had to bear, at worst.
+fn write_losses(page: &mut String, all: &[Measured]) -> std::fmt::Result {
+    let losses: Vec<&Judged> =
+        all.iter().flat_map(|part| &part.injections).filter_map(|injection| injection.loss.as_ref()).collect();
+    if losses.is_empty() {
+        return Ok(());
+    }
+    let most = |of: fn(&Judged) -> f64| losses.iter().map(|loss| of(loss)).fold(0.0, f64::max);
+    writeln!(page, "\nRegions that stay when one of three is lost, at worst\n")?;
+    writeln!(page, "| p99 before | p99 after | arrival, of what is ready | for so long above that |")?;
+    writeln!(page, "| --- | --- | --- | --- |")?;
+    writeln!(
+        page,
+        "| {:.0} ms | {:.0} ms | {:.0} % | {:.0} s |",
+        most(|loss| loss.before_ms),
+        most(|loss| loss.worst_ms),
+        most(|loss| loss.busiest) * 100.0,
+        most(|loss| loss.above_seconds),
+    )
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts of events stay far below 2^52")]
 fn share(part: u64, whole: u64) -> f64 {
     part as f64 * 100.0 / whole.max(1) as f64
@@ -140,7 +167,7 @@ mod tests {
 
     #[test]
     fn what_did_not_happen_has_no_time_and_is_not_counted() {
-        let one = |seconds| Injection { seconds, sent: 1_000, refused: 1, failed_tries: 7, relapse: None };
+        let one = |seconds| Injection { seconds, sent: 1_000, refused: 1, failed_tries: 7, relapse: None, loss: None };
         let cut = Measured { what: "cut".to_owned(), injections: vec![one(Some(2.0)), one(Some(1.0))] };
         let blip = Measured { what: "blip".to_owned(), injections: vec![one(None)] };
         let page = page(&[cut, blip]);
@@ -156,11 +183,25 @@ mod tests {
             refused: 0,
             failed_tries: 0,
             relapse: Some(Relapse { percent, share: 9.1, had, of: 300, failed, traffic: 45.5 }),
+            loss: None,
         };
         let relapses =
             Measured { what: "again".to_owned(), injections: vec![one(10, 27, 5), one(50, 90, 9), one(10, 24, 7)] };
         let page = page(&[relapses]);
         assert!(page.contains("| 10 % | 2 | 9.1 % | 8.5 % (51 of 600) | 9.0 % | 7 | 46 |"), "{page}");
         assert!(page.contains("| 50 % | 1 |"), "{page}");
+    }
+
+    #[test]
+    fn of_regions_that_stay_the_worst_is_told() {
+        let one = |before_ms, busiest| {
+            let judged =
+                Judged { normal: Some(9.0), before_ms, worst_ms: 5_000.0, busiest, above_seconds: busiest * 4.0 };
+            let (seconds, loss) = (judged.normal, Some(judged));
+            Injection { seconds, sent: 1_000, refused: 0, failed_tries: 0, relapse: None, loss }
+        };
+        let page = page(&[Measured { what: "lost".to_owned(), injections: vec![one(200.0, 0.9), one(150.0, 1.25)] }]);
+        assert!(page.contains("| 200 ms | 5000 ms | 125 % | 5 s |"), "{page}");
+        assert!(page.contains("| lost | 2 | 2 | 9.00 s |"), "{page}");
     }
 }

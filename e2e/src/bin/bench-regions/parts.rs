@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 use signalbox_cluster::Cluster;
 use signalbox_e2e::bench::note;
@@ -28,6 +28,7 @@ impl Part {
             Self::Hang => "hang",
             Self::HangBlip => "hang-blip",
             Self::Relapse => "relapse",
+            Self::Lost => "lost",
         }
     }
 
@@ -36,12 +37,12 @@ impl Part {
         let (window, ramp) = match self {
             Self::Cut => ("5s", &[100][..]),
             Self::Relapse => ("5s", &relapse::RAMP[..]),
-            Self::Sink | Self::Blip | Self::Hang | Self::HangBlip => ("10s", &[100][..]),
+            Self::Sink | Self::Blip | Self::Hang | Self::HangBlip | Self::Lost => ("10s", &[100][..]),
         };
         json!({"window": window, "baseTripTime": "2s", "maxTripTime": "2s", "rampPercents": ramp})
     }
 
-    fn what(self) -> &'static str {
+    pub(crate) fn what(self) -> &'static str {
         match self {
             Self::Cut => "region cut off: until the last new connection to it",
             Self::Sink => "sink of one region fails: until Tripped",
@@ -49,6 +50,7 @@ impl Part {
             Self::Hang => "sink of one region answers nothing: until Tripped",
             Self::HangBlip => "sink of one region answers nothing for 5 s: until Tripped, if it is",
             Self::Relapse => "region fails again while it comes back: until Tripped again",
+            Self::Lost => "one of three regions is lost at 80 % load: until p99 from due to delivered is as before",
         }
     }
 
@@ -87,7 +89,7 @@ impl Part {
             Self::Hang => sink(pair, HANGS).await?,
             Self::Blip => blip(pair, FAILS).await?,
             Self::HangBlip => blip(pair, HANGS).await?,
-            Self::Relapse => None,
+            Self::Relapse | Self::Lost => bail!("{} is not injected here", self.name()),
         };
         let sent = pair.all_arrive(&load, LIMIT).await?;
         Ok(Injection::of(seconds, &sent))
