@@ -8,7 +8,8 @@
 //!
 //! The same load, the same sink and the same faults for both, one after the other on one cluster: first a sink that is slow
 //! and fails for moments, then the loss of a region, then a sink that becomes slower and slower. `plain` may have twice as
-//! many requests at the sink at once as the fleet has; neither has a limit of processors.
+//! many requests at the sink at once as the fleet has; neither has a limit of processors. When a region is lost, producers are
+//! many, and each tries again until its event is accepted: whoever waits for the region that is gone holds up nobody else.
 //!
 //! | module | what |
 //! | --- | --- |
@@ -32,7 +33,7 @@ use signalbox_e2e::{Scene, Sinks, Stage};
 
 use faults::Trouble;
 use page::{Measured, page};
-use subject::Subject;
+use subject::{Offered, Subject};
 
 /// Compare one plain dispatcher with a fleet in two regions, under the same load and the same faults.
 #[derive(Parser)]
@@ -47,12 +48,23 @@ struct Arguments {
     /// For how long the sink fails, once in 15 s. The default is so that the plain dispatcher turns about 2.5 % away.
     #[arg(long, value_name = "MS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(0..=5_000))]
     fail_ms: u64,
+    /// How long producers wait for an answer before they try again, when a region is lost: 100ms to 30s. Whoever sends to a
+    /// region in the moment in which it is lost waits so long.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = patience)]
+    patience: Duration,
     /// Write all figures there, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Leave the cluster as it is.
     #[arg(long)]
     keep: bool,
+}
+
+/// A time such as `2s` or `500ms`.
+fn patience(text: &str) -> Result<Duration, String> {
+    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| Duration::try_from(time).ok());
+    let allowed = Duration::from_millis(100)..=Duration::from_secs(30);
+    time.filter(|time| allowed.contains(time)).ok_or_else(|| "write a time from 100ms to 30s, such as 2s".to_owned())
 }
 
 /// The namespace.
@@ -72,7 +84,7 @@ async fn run(arguments: &Arguments) -> Result<()> {
         .context("cannot make the images")?;
     let measured =
         on_a_cluster(arguments.keep, async |cluster| measure(cluster, &images, &plain, arguments).await).await?;
-    publish(&measured, arguments.json.as_deref(), &page(&measured))
+    publish(&measured, arguments.json.as_deref(), &page(&measured, arguments.patience))
 }
 
 fn plain() -> Result<PathBuf> {
@@ -111,11 +123,13 @@ async fn compare(
         Trouble::LostRegion { region: lost.to_owned() },
         Trouble::Slower,
     ];
+    let Arguments { rate, seconds, patience, .. } = *arguments;
+    let offered = Offered { rate, seconds, patience, from: stays };
     let mut all = Vec::new();
     for trouble in &troubles {
         for subject in &subjects {
             note(&format!("{}: {}", subject.what(), trouble.what()));
-            let measured = subject.measure(cluster, &sinks, trouble, arguments.rate, arguments.seconds, stays).await;
+            let measured = subject.measure(cluster, &sinks, trouble, offered).await;
             let measured = measured.with_context(|| format!("{}: {}", subject.what(), trouble.what()))?;
             note(&format!("  {}", page::line(&measured)));
             all.push(measured);

@@ -1,6 +1,7 @@
 //! The figures on one page. Pure.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -53,15 +54,16 @@ pub(crate) fn line(measured: &Measured) -> String {
     format!("errors {:.2} %, p50 {p50_ms:.1} ms, p99 {p99_ms:.1} ms, max {max_ms:.0} ms", measured.errors())
 }
 
-/// A table, what was said first, and a plot with a row for each.
-pub(crate) fn page(all: &[Measured]) -> String {
+/// A table, what was said first, and a plot with a row for each; of producers that have so much patience when a region is
+/// lost.
+pub(crate) fn page(all: &[Measured], patience: Duration) -> String {
     let mut page = String::new();
     // Writing to a String cannot fail.
-    let _ = write_page(&mut page, all);
+    let _ = write_page(&mut page, all, patience);
     page
 }
 
-fn write_page(page: &mut String, all: &[Measured]) -> std::fmt::Result {
+fn write_page(page: &mut String, all: &[Measured], patience: Duration) -> std::fmt::Result {
     writeln!(page, "\nOne plain dispatcher, and a fleet in two regions: the same load, sink and faults\n")?;
     writeln!(page, "| trouble | who | sent | errors | p50 | p99 | longest | accepted and not arrived |")?;
     writeln!(page, "| --- | --- | --- | --- | --- | --- | --- | --- |")?;
@@ -74,7 +76,11 @@ fn write_page(page: &mut String, all: &[Measured]) -> std::fmt::Result {
             "| {trouble} | {what} | {sent} | {errors:.2} % | {p50_ms:.1} ms | {p99_ms:.1} ms | {max_ms:.0} ms | {missing} |"
         )?;
     }
-    writeln!(page)?;
+    writeln!(
+        page,
+        "\n  When a region is lost, producers wait {} s for an answer, and try again until their event is accepted.\n",
+        patience.as_secs_f64()
+    )?;
     for pair in all.chunks_exact(2) {
         if let [plain, fleet] = pair {
             let lower = 100.0 - fleet.p99_ms * 100.0 / plain.p99_ms.max(f64::MIN_POSITIVE);
@@ -144,10 +150,10 @@ mod tests {
             warning,
             ..plain.clone()
         };
-        let page = page(&[plain, fleet]);
+        let page = page(&[plain, fleet], Duration::from_millis(1_500));
         assert!(page.contains("| trouble | plain | 1000 | 2.50 % |") && page.contains("| 1 |"), "{page}");
         assert!(page.contains("p99 95 % lower, errors 2.50 % -> 0.00 %"), "{page}");
         assert!(page.contains("told after 2.5 s: bottleneck Sink") && page.contains("in second 4"), "{page}");
-        assert!(page.contains("·░▒▓█"), "{page}");
+        assert!(page.contains("·░▒▓█") && page.contains("producers wait 1.5 s"), "{page}");
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
 use signalbox::api::EventDispatcher;
 use signalbox_cluster::Cluster;
-use signalbox_e2e::{Fleet, FleetSpec, Load, LoadSpec, Scene, SinkSpec, Sinks, condition, eventually};
+use signalbox_e2e::{Fleet, FleetSpec, Load, LoadSpec, Scene, SinkSpec, Sinks, breaker, condition, eventually};
 
 use crate::PLAIN;
 use crate::faults::Trouble;
@@ -15,8 +15,41 @@ use crate::page::{Measured, Warning};
 
 /// Requests at the sink at once, of each shard.
 const CONCURRENCY: u32 = 32;
-/// How long a producer waits for an answer before it tries once more.
+/// How long a producer waits for an answer that does not try again.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// Nothing is told of any trouble for so long, and the fleet is at rest.
+const QUIET: Duration = Duration::from_secs(5);
+/// The longest wait for that: a region that was lost comes back in steps.
+const LIMIT: Duration = Duration::from_mins(5);
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offered<'a> {
+    /// Events a second.
+    pub(crate) rate: u64,
+    /// For so long.
+    pub(crate) seconds: u64,
+    /// From this region.
+    pub(crate) from: &'a str,
+    /// How long a producer waits for an answer before it tries again, where a region is lost.
+    pub(crate) patience: Duration,
+}
+
+impl Offered<'_> {
+    fn load(self, service: &str, trouble: &Trouble) -> LoadSpec {
+        let Self { rate, seconds, from, patience } = self;
+        // A count of its own for each part, because the pod is called by it.
+        let count = rate * seconds + u64::from(matches!(trouble, Trouble::Slower));
+        let spec = LoadSpec::new(service, rate, count).from_region(from);
+        let mut spec = match trouble {
+            // Until they are accepted: nobody's wait is cut off.
+            Trouble::LostRegion { .. } => LoadSpec { timeout: patience, ..spec.of_many() },
+            Trouble::Moments { .. } | Trouble::Slower => spec.trying(TIMEOUT, 0),
+        };
+        spec.keys = 1_000;
+        spec
+    }
+}
 
 /// Who is measured.
 pub(crate) struct Subject {
@@ -93,28 +126,22 @@ spec:
         cluster: &Cluster,
         sinks: &Sinks,
         trouble: &Trouble,
-        rate: u64,
-        seconds: u64,
-        from: &str,
+        offered: Offered<'_>,
     ) -> Result<Measured> {
         self.at_rest().await?;
-        // A count of its own for each part, because the pod is called by it.
-        let count = rate * seconds + u64::from(matches!(trouble, Trouble::Slower));
-        let retries = u32::from(matches!(trouble, Trouble::LostRegion { .. }));
-        let mut spec = LoadSpec::new(self.service, rate, count).from_region(from).trying(TIMEOUT, retries);
-        spec.keys = 1_000;
+        let (spec, total) = (offered.load(self.service, trouble), Duration::from_secs(offered.seconds));
         let load = Load::start_with(&self.scene, &spec).await?;
         load.sends().await?;
         let begin = Instant::now();
-        let playing = trouble.play(cluster, sinks, begin, Duration::from_secs(seconds));
-        let (played, warning) = tokio::join!(playing, self.first_warning(begin, Duration::from_secs(seconds)));
+        let playing = trouble.play(cluster, sinks, begin, total);
+        let (played, warning) = tokio::join!(playing, self.first_warning(begin, total));
         played?;
         let sent = load.finish().await?;
         let lost = sent.sent - sent.accepted;
         // What was accepted has to arrive; what was not may have, if its answer was lost.
         eventually("what was accepted arrives", Duration::from_mins(3), async || {
             let receipts = sinks.receipts(&load.source, sent.sent).await?;
-            anyhow::ensure!(receipts.lost <= lost, "{} are missing, {lost} were not accepted", receipts.lost);
+            ensure!(receipts.lost <= lost, "{} are missing, {lost} were not accepted", receipts.lost);
             Ok(Some(()))
         })
         .await
@@ -135,14 +162,22 @@ spec:
         })
     }
 
-    /// Waits until nothing is told of the trouble before.
+    /// Waits until the trouble before is over: nothing is told of it, every region serves, and nothing waits; and stays so.
     async fn at_rest(&self) -> Result<()> {
         let Some(fleet) = &self.fleet else { return Ok(()) };
         let api = self.scene.api::<EventDispatcher>();
-        eventually("the fleet is at rest", Duration::from_mins(3), async || {
+        let mut since = None;
+        eventually("the fleet is at rest", LIMIT, async || {
+            let begin = since.take().unwrap_or_else(Instant::now);
             let told = warning_of(&api, &fleet.name).await?;
-            anyhow::ensure!(told.is_none(), "{told:?}");
-            Ok(Some(()))
+            ensure!(told.is_none(), "{told:?}");
+            let status = api.get(&fleet.name).await?.status.context("there is no status")?;
+            for region in &status.regions {
+                let phase = &breaker(&status, &region.name)?.phase;
+                ensure!(phase == "Serving" && region.backlog == "0", "{region:?}");
+            }
+            since = Some(begin);
+            Ok((begin.elapsed() >= QUIET).then_some(()))
         })
         .await
     }
