@@ -187,6 +187,8 @@ proptest! {
                 prop_assert_eq!(plan.from.is_some(), (before.phase, before.step) != (after.phase, after.step));
                 prop_assert!(plan.from.is_some() || before.since == after.since, "{} has moved: {:?}", name, plan);
                 prop_assert!(after.cause.is_some() == (after.phase != BreakerPhase::Serving));
+                // A status that says less of it is taken for none, and the region for Serving.
+                prop_assert!(after.phase != BreakerPhase::Tripped || after.until.is_some(), "{name}: {after:?}");
                 let held = intent.manual.hold(name, time).is_some() || intent.region(name).unwrap().weight == 0;
                 if before.phase == BreakerPhase::Tripped && after.phase != BreakerPhase::Tripped && !held && left > 1 {
                     // Before its time is over, nobody comes back by himself.

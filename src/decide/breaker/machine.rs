@@ -86,6 +86,8 @@ pub(super) fn sane(remembered: &BreakerMemory, intent: &BreakerIntent, now: Time
         BreakerPhase::Tripped => {
             memory.step = 0;
             memory.cause.get_or_insert(TripCause::Unreachable);
+            // A trip without an end is over: a status that says none would be taken for no trip at all.
+            memory.until.get_or_insert(memory.since);
             // No trip lasts longer. How long somebody's will does is theirs to say.
             if memory.cause.is_some_and(|cause| !cause.is_manual()) {
                 let longest = after(now, intent.max_trip_time);

@@ -100,9 +100,10 @@ pub(super) fn desired_phases(
 fn remembered(intent: &FleetIntent, region: &str, memory: &FleetMemory, now: Timestamp) -> BreakerMemory {
     let Some(remembered) = memory.breakers.get(region) else { return BreakerMemory::serving(whole_second(now)) };
     let mut sane = machine::sane(remembered, &intent.breaker, now);
-    // Whoever held it there does so no more.
+    // Whoever held it there does so no more: its time is over, and it says so until it is back.
     if sane.cause.is_some_and(TripCause::is_manual) && intent.manual.hold(region, now).is_none() {
-        sane.until = None;
+        let over = sane.until.map(|until| until.min(whole_second(now)));
+        sane.until = over.filter(|_| sane.phase == BreakerPhase::Tripped);
     }
     sane
 }

@@ -97,3 +97,21 @@ fn a_route_is_remembered_until_it_is_deleted() {
     assert_eq!(of(&fixtures::intent(), true), (Some("orders".to_owned()), true));
     assert_eq!(of(&fixtures::intent(), false), (None, false));
 }
+
+#[test]
+fn a_region_that_nobody_reaches_when_its_drain_ends_stays_tripped_whoever_reads_the_status() {
+    let mut situation = settled();
+    let until = fixtures::now() + Duration::from_mins(10);
+    let hold = RegionHold { phase: HeldPhase::Tripped, until, purpose: HoldPurpose::Drain };
+    situation.intent.manual.holds.insert("us-east".to_owned(), hold);
+    let mut status = status_of(&situation);
+    for shard in situation.snapshot.regions.get_mut("us-east").unwrap().shards.values_mut() {
+        shard.pod.as_mut().unwrap().ready = false;
+    }
+    for minutes in [11, 12, 13] {
+        status = told(&situation, &status, fixtures::now() + Duration::from_mins(minutes));
+        let breaker = status.regions[1].breaker.as_ref().unwrap();
+        assert_eq!((breaker.phase.as_str(), breaker.cause.as_deref()), ("Tripped", Some("Drained")), "{minutes} min");
+        assert_eq!(breaker.until.as_ref().unwrap().0, until);
+    }
+}
