@@ -5,7 +5,8 @@
 //! ```
 //!
 //! There is no way here to give a container another time of day: time namespaces shift only the clocks that count from
-//! the machine's start.
+//! the machine's start, and programs in our images are linked statically, so that nothing can be put before the system's
+//! clock. `dispatcher/tests/clocks.rs` gives processes outside of containers another one.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,9 @@ use serde_json::Value;
 
 use crate::cluster::{Backend, Cluster};
 use crate::existing;
+use crate::namespaces::Namespaces;
 use crate::nodes::Node;
+use crate::relay::Relay;
 use crate::step::{self, Step};
 
 /// What can be broken.
@@ -47,8 +50,18 @@ pub enum Fault<'a> {
         /// Of a hundred packets each way, so many: 1 to 99.
         percent: u8,
     },
+    /// What goes between a region's nodes and all else arrives late; between its nodes it does not. Network-namespace
+    /// nodes only.
+    Slow {
+        /// The region.
+        region: &'a str,
+        /// So late, each way: 1 ms to 10 s.
+        delay: Duration,
+    },
     /// The API server is stopped: connections to it stay open, and nothing is answered.
     ApiServerStopped,
+    /// All name servers of the cluster are stopped: who asks one gets no answer.
+    NameServersStopped,
     /// The main process of a container is stopped, and knows nothing of it when it goes on.
     Stopped {
         /// The pod's namespace.
@@ -66,6 +79,8 @@ pub enum Fault<'a> {
 pub struct Injected {
     what: String,
     mend: Vec<Step>,
+    /// Carries what is to be late.
+    relay: Option<Relay>,
     /// The moment before it began.
     began: Instant,
     /// From then until it was there as a whole.
@@ -115,7 +130,12 @@ impl Cluster {
         let what = format!("{fault:?}");
         let (breaking, mend) = self.steps(fault).await.with_context(|| format!("cannot break: {what}"))?;
         // From here on it is mended, however little of it there is.
-        let mut injected = Injected { what, mend, began: Instant::now(), took: Duration::ZERO };
+        let mut injected = Injected { what, mend, relay: None, began: Instant::now(), took: Duration::ZERO };
+        if let Fault::Slow { region, delay } = fault {
+            // Before anything is sent that way.
+            injected.relay = Some(self.network_namespaces()?.relay(region, delay).await?);
+            injected.began = Instant::now();
+        }
         tokio::task::spawn_blocking(move || step::all(&breaking)).await?.context("cannot break it")?;
         injected.took = injected.began.elapsed();
         Ok(injected)
@@ -141,12 +161,17 @@ impl Cluster {
         tokio::task::spawn_blocking(move || step::all(&[kill])).await?
     }
 
-    /// Mends all that an interrupted test may have left, but for stopped containers.
+    /// Mends all that an interrupted test may have left, but for stopped containers other than name servers.
     pub(crate) async fn mend_all(&self) -> Result<()> {
-        let mut steps: Vec<Step> = Vec::new();
+        let mut steps = self.name_servers("SIGCONT").await?;
         for node in self.nodes() {
             steps.push(self.plug(node, true)?);
             steps.push(self.filter(node, CLEAR)?);
+        }
+        if let Backend::Namespaces(namespaces) = &self.backend {
+            for region in self.regions() {
+                steps.push(namespaces.slow(&region)?.1);
+            }
         }
         tokio::task::spawn_blocking(move || step::all(&steps)).await?
     }
@@ -176,11 +201,34 @@ impl Cluster {
                 let lost = format!("numgen random mod 100 < {percent} drop");
                 filtered(region, &rules(Some(&lost), Some(&lost)))
             }
+            Fault::Slow { region, delay } => {
+                ensure!(
+                    (Duration::from_millis(1)..=Duration::from_secs(10)).contains(&delay),
+                    "the delay is {delay:?}: choose one from 1 ms to 10 s"
+                );
+                self.nodes_of(region)?;
+                let (slow, mend) = self.network_namespaces()?.slow(region)?;
+                Ok((vec![slow], vec![mend]))
+            }
             Fault::ApiServerStopped => Ok((vec![self.api_server("STOP")?], vec![self.api_server("CONT")?])),
+            Fault::NameServersStopped => {
+                let stop = self.name_servers("SIGSTOP").await?;
+                ensure!(!stop.is_empty(), "no name server runs");
+                Ok((stop, self.name_servers("SIGCONT").await?))
+            }
             Fault::Stopped { namespace, pod, container } => Ok((
                 vec![self.signal(namespace, pod, container, "SIGSTOP").await?],
                 vec![self.signal(namespace, pod, container, "SIGCONT").await?],
             )),
+        }
+    }
+
+    fn network_namespaces(&self) -> Result<&Namespaces> {
+        match &self.backend {
+            Backend::Namespaces(namespaces) => Ok(namespaces),
+            Backend::Existing | Backend::Kind(_) => anyhow::bail!(
+                "only network-namespace nodes can have a slow network: elsewhere what they are plugged into is not ours"
+            ),
         }
     }
 
@@ -225,8 +273,23 @@ impl Cluster {
     async fn signal(&self, namespace: &str, pod: &str, container: &str, signal: &str) -> Result<Step> {
         self.supports_faults().map_err(anyhow::Error::msg)?;
         let json = self.kubectl(&["get", "pod", pod, "--namespace", namespace, "--output=json"]).await?;
-        let (node, id) = container_of(&serde_json::from_str(&json)?, container)
-            .with_context(|| format!("the pod {namespace}/{pod} has no running container {container}"))?;
+        self.signal_in(&serde_json::from_str(&json)?, container, signal)
+            .with_context(|| format!("in the pod {namespace}/{pod}"))
+    }
+
+    /// Signals the cluster's name servers.
+    async fn name_servers(&self, signal: &str) -> Result<Vec<Step>> {
+        let labelled = ["get", "pods", "--namespace=kube-system", "--selector=k8s-app=kube-dns", "--output=json"];
+        let list: Value = serde_json::from_str(&self.kubectl(&labelled).await?)?;
+        let pods = list["items"].as_array().context("a list without items")?;
+        // One that does not run needs no signal.
+        let running = pods.iter().filter(|pod| container_of(pod, "coredns").is_some());
+        running.map(|pod| self.signal_in(pod, "coredns", signal)).collect()
+    }
+
+    fn signal_in(&self, pod: &Value, container: &str, signal: &str) -> Result<Step> {
+        let (node, id) =
+            container_of(pod, container).with_context(|| format!("there is no running container {container}"))?;
         let ctr = match &self.backend {
             Backend::Existing => self.not_ours(),
             Backend::Kind(kind) => Ok(kind.ctr(&node)),
@@ -301,7 +364,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("mended");
         let mend = vec![Step::command(&["touch"]).with(&[&file.to_string_lossy()])];
-        drop(Injected { what: "a test".to_owned(), mend, began: Instant::now(), took: Duration::ZERO });
+        drop(Injected { what: "a test".to_owned(), mend, relay: None, began: Instant::now(), took: Duration::ZERO });
         assert!(file.exists());
     }
 }

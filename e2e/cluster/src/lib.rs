@@ -13,6 +13,7 @@
 //! | `tools` | the programs, built from `e2e/kubernetes` and kept in a cache |
 //! | `lock`, `place` | who uses a cluster's name, and where its files are |
 //! | `faults`, `step` | what is broken on purpose, and mended |
+//! | `relay` | a network that is slow |
 //! | `gateway` | an implementation of the Gateway API |
 //! | `tap` | counts connections where they begin |
 //! | `nodes`, `evidence` | what is done the same way on all three |
@@ -44,6 +45,7 @@ mod options;
 mod place;
 mod process;
 mod progress;
+mod relay;
 mod step;
 mod tap;
 mod tools;

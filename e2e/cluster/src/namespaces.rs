@@ -15,6 +15,7 @@ mod manifests;
 mod network;
 mod node;
 mod packages;
+mod slow;
 mod state;
 mod teardown;
 
@@ -27,13 +28,15 @@ use futures::future::try_join_all;
 use self::certificates::Authority;
 use self::control_plane::ControlPlane;
 use self::daemon::{Daemons, Room};
-use self::layout::NODES;
+use self::layout::{NODES, Planned};
 use self::node::Making;
+use self::slow::Detour;
 use self::state::{Journal, State};
 use crate::command;
 use crate::lock::Lock;
 use crate::place::Place;
 use crate::progress::Progress;
+use crate::relay::{self, Relay};
 use crate::step::Step;
 use crate::tools::{Tool, Tools};
 
@@ -159,6 +162,31 @@ impl Namespaces {
     /// Plugs a node in or out: itself and all its pods, at once.
     pub(crate) fn plug(&self, node: &str, plugged: bool) -> Result<Step> {
         network::plug(&self.state, index_of(node)?, plugged)
+    }
+
+    /// What puts a region's nodes on their detour, and what takes it away again.
+    pub(crate) fn slow(&self, region: &str) -> Result<(Step, Step)> {
+        let detour = self.detour(region)?;
+        Ok((detour.lead(true), detour.remove()))
+    }
+
+    /// Makes a region's detour, and carries the frames that come along it from now on.
+    pub(crate) async fn relay(&self, region: &str, delay: Duration) -> Result<Relay> {
+        let (detour, file) = (self.detour(region)?, self.place.dir().join("relayed"));
+        let making = tokio::task::spawn_blocking(move || {
+            // One that a killed run left has nobody who carries its frames.
+            detour.remove().output()?;
+            detour.make().output().context("this needs the kernel's macvtap")?;
+            let numbers = detour.devices().output()?;
+            let (one, other) = numbers.trim().split_once('\n').context("a detour has two ends")?;
+            Relay::start([relay::open(&file, one)?, relay::open(&file, other)?], delay)
+        });
+        making.await?.context("cannot have frames carried")
+    }
+
+    fn detour(&self, region: &str) -> Result<Detour> {
+        let of_region = |(index, planned): (u8, Planned)| (planned.region == region).then_some(index);
+        Detour::of(&self.state, &layout::indices().filter_map(of_region).collect::<Vec<_>>())
     }
 
     /// A command in the network of a node, to be completed.

@@ -1,12 +1,13 @@
 //! The faults themselves: each can be seen while it lasts, and not any more when it is over.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use kube::ResourceExt as _;
-use signalbox_cluster::Fault;
+use signalbox_cluster::{Cluster, Fault};
 use signalbox_e2e::{Load, LoadSpec, Scene, Sinks, eventually};
 
+use crate::regions::note;
 use crate::theatre::Act;
 
 /// What takes longer is not answered.
@@ -43,6 +44,9 @@ pub(crate) async fn story(act: Act) -> Result<()> {
         .await?;
     }
 
+    slow(&cluster, &sinks, far).await?;
+    no_name_server(&scene, &cluster, far).await?;
+
     let injected = cluster.inject(Fault::ApiServerStopped).await?;
     let version = tokio::time::timeout(PATIENCE, scene.stage.client.apiserver_version()).await;
     injected.mend().await?;
@@ -52,12 +56,47 @@ pub(crate) async fn story(act: Act) -> Result<()> {
     connections(&scene, &cluster, near, far).await
 }
 
+/// There and back takes what it takes, and twice the delay more while it lasts.
+async fn slow(cluster: &Cluster, sinks: &Sinks, region: &str) -> Result<()> {
+    const DELAY: Duration = Duration::from_millis(100);
+    let before = round_trip(sinks, region).await?;
+    let injected = cluster.inject(Fault::Slow { region, delay: DELAY }).await?;
+    let during = round_trip(sinks, region).await;
+    injected.mend().await?;
+    let (during, after) = (during?, round_trip(sinks, region).await?);
+    note(&format!("there and back: {before:?}, through a slow network {during:?}, then {after:?}"));
+    ensure!(during >= DELAY * 2, "there and back took {before:?}, then {during:?}");
+    ensure!(before < DELAY && after < DELAY, "there and back took {before:?}, and afterwards {after:?}");
+    Ok(())
+}
+
+/// The shortest of several: what else goes on here must not count.
+async fn round_trip(sinks: &Sinks, region: &str) -> Result<Duration> {
+    let mut shortest = PATIENCE;
+    for _ in 0..5 {
+        let begin = Instant::now();
+        sinks.tally(region).await?;
+        shortest = shortest.min(begin.elapsed());
+    }
+    Ok(shortest)
+}
+
+/// Who comes new finds nothing by its name until it is over.
+async fn no_name_server(scene: &Scene, cluster: &Cluster, region: &str) -> Result<()> {
+    let injected = cluster.inject(Fault::NameServersStopped).await?;
+    let load = Load::start_with(scene, &LoadSpec::new(&format!("seen-{region}"), 10, 10)).await?;
+    let found = tokio::time::timeout(Duration::from_secs(5), load.sends()).await;
+    injected.mend().await?;
+    ensure!(found.is_err(), "a name was found without a name server: {found:?}");
+    load.sends().await
+}
+
 async fn answers(sinks: &Sinks, region: &str) -> bool {
     matches!(tokio::time::timeout(PATIENCE, sinks.tally(region)).await, Ok(Ok(_)))
 }
 
 /// A tap counts the connections to a region, and not those to another.
-async fn connections(scene: &Scene, cluster: &signalbox_cluster::Cluster, near: &str, far: &str) -> Result<()> {
+async fn connections(scene: &Scene, cluster: &Cluster, near: &str, far: &str) -> Result<()> {
     // Each connection sends 20 events.
     let load = Load::start_with(scene, &LoadSpec::new(&format!("seen-{far}"), 400, 4_000).from_region(near)).await?;
     load.sends().await?;

@@ -79,6 +79,7 @@ fn main() -> ExitCode {
         Story::new("a_region_that_is_cut_off_is_sent_nothing_new_and_comes_back_step_by_step", regions::lost::cut_off),
         Story::new("a_region_that_hears_or_is_heard_one_way_only_is_tripped", regions::lost::one_way),
         Story::new("a_region_whose_network_loses_packets_keeps_its_traffic", regions::lost::lossy),
+        Story::new("a_region_behind_a_slow_network_keeps_its_traffic", regions::lost::slow),
         Story::new("a_region_that_loses_a_node_keeps_its_traffic", regions::lost::one_node),
         Story::new("an_api_server_that_does_not_answer_trips_no_region", regions::away::api_server),
         Story::new("a_leader_that_stood_still_writes_nothing_when_it_goes_on", regions::away::stopped_leader),

@@ -12,7 +12,7 @@ use crate::command;
 use crate::step::Step;
 
 /// The name of the bridge inside the fabric.
-const BRIDGE: &str = "nodes";
+pub(crate) const BRIDGE: &str = "nodes";
 /// The name of the fabric's interface to this machine.
 const HOST_PORT: &str = "host";
 /// The only interface of a node, besides those of its pods.
@@ -106,7 +106,7 @@ pub(crate) async fn make_node(state: &State, index: u8) -> Result<()> {
 
 /// Plugs a node in or out: itself and all its pods, at once.
 pub(crate) fn plug(state: &State, index: u8, plugged: bool) -> Result<Step> {
-    let (_, port) = node(state, index)?;
+    let port = port(index)?;
     Ok(Step::command(&["ip", "-n", &state.fabric, "link", "set", port, if plugged { "up" } else { "down" }]))
 }
 
@@ -120,7 +120,12 @@ pub(crate) fn on(state: &State, index: u8) -> Result<Step> {
 fn node(state: &State, index: u8) -> Result<(&str, &'static str)> {
     let at = usize::from(index);
     let namespace = state.nodes.get(at).context("there is no such node")?;
-    Ok((namespace, layout::NODES.get(at).context("there is no such node")?.name))
+    Ok((namespace, port(index)?))
+}
+
+/// The name of a node's port on the bridge.
+pub(crate) fn port(index: u8) -> Result<&'static str> {
+    Ok(layout::NODES.get(usize::from(index)).context("there is no such node")?.name)
 }
 
 /// The API server's address, as all clients use it.

@@ -54,15 +54,23 @@ pub(crate) async fn lossy(act: Act) -> Result<()> {
     let two = pair(act, 1, quick()).await?;
     let load = two.load(RATE, 25).await?;
     let fault = two.cluster.inject(Fault::Lossy { region: &two.fails, percent: 5 }).await?;
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(20) {
-        let status = two.fleet.status_where("there is a status", LIMIT, |_| Ok(())).await?;
-        let phase = &breaker(&status, &two.fails)?.phase;
-        ensure!(phase == "Serving", "{phase} after {}: {:?}", since(begin), status.regions);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    serves(&two, Duration::from_secs(20)).await?;
     fault.mend().await?;
     all_arrive(&two, &load, 1).await.map(drop)
+}
+
+/// A region that is far away from all others, from the operator and from the API server.
+pub(crate) async fn slow(act: Act) -> Result<()> {
+    let two = pair(act, 1, quick()).await?;
+    let load = two.load(RATE, 25).await?;
+    let fault = two.cluster.inject(Fault::Slow { region: &two.fails, delay: Duration::from_millis(150) }).await?;
+    serves(&two, Duration::from_secs(20)).await?;
+    fault.mend().await?;
+    let sent = all_arrive(&two, &load, 0).await?;
+    ensure!(sent.rejected.is_empty(), "somebody was turned away: {sent:?}");
+    // Connections are begun anew all the while, so that these waits are those of the network.
+    ensure!(sent.latency_ms.p99 >= 300.0, "nothing was slow: {sent:?}");
+    Ok(())
 }
 
 /// One of two nodes: the region still has shards that answer, and stays.
@@ -78,17 +86,24 @@ pub(crate) async fn one_node(act: Act) -> Result<()> {
     let node = &nodes.iter().find(|(_, node)| *node != kept).unwrap_or(&nodes[0]).1;
     let load = two.load(RATE, 30).await?;
     let fault = two.cluster.inject(Fault::NodeGone { node }).await?;
-    let begin = Instant::now();
-    while begin.elapsed() < Duration::from_secs(15) {
-        let status = two.fleet.status_where("there is a status", LIMIT, |_| Ok(())).await?;
-        let phase = &breaker(&status, &two.fails)?.phase;
-        ensure!(phase == "Serving", "{phase} after {}: {:?}", since(begin), status.regions);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    serves(&two, Duration::from_secs(15)).await?;
     fault.mend().await?;
     // Kubernetes lists a shard on a lost node for most of a minute: producers try elsewhere meanwhile.
     all_arrive(&two, &load, 100).await?;
     two.fleet.ready().await.map(drop)
+}
+
+/// The region keeps its traffic for so long.
+async fn serves(two: &Pair, long: Duration) -> Result<()> {
+    let begin = Instant::now();
+    while begin.elapsed() < long {
+        let status = two.fleet.status_where("there is a status", LIMIT, |_| Ok(())).await?;
+        let found = breaker(&status, &two.fails)?;
+        let phase = &found.phase;
+        ensure!(phase == "Serving", "{phase} after {}: {}: {:?}", since(begin), found.message, status.regions);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
 }
 
 /// The region is Tripped, for the one reason that the network can be.
