@@ -48,6 +48,6 @@ pub use traffic::{
     GatewayIntent, ParentIntent, RegionTrafficPlan, Shift, TrafficHistory, TrafficIntent, TrafficMemory, TrafficPlan,
 };
 pub use units::{
-    approximate_age, approximate_count, check_network, digest, parse_duration, round_to_two_digits, share_text,
-    whole_second,
+    approximate_age, approximate_count, check_network, digest, floor_to_two_digits, parse_duration,
+    round_to_two_digits, share_text, whole_second,
 };

@@ -136,14 +136,23 @@ pub fn whole_second(time: Timestamp) -> Timestamp {
 
 /// The nearest number of which only the first two digits are not 0.
 pub fn round_to_two_digits(count: u64) -> u64 {
+    let step = second_digit(count);
+    count.saturating_add(step / 2) / step * step
+}
+
+/// The next number of which only the first two digits are not 0, and that is not more.
+pub fn floor_to_two_digits(count: u64) -> u64 {
+    let step = second_digit(count);
+    count / step * step
+}
+
+/// What one of the second digit stands for: 1 of 99, 10 of 100, 100 of 1000.
+fn second_digit(count: u64) -> u64 {
     let mut step = 1u64;
     while count / step >= 100 {
         step = step.saturating_mul(10);
-        if step == u64::MAX {
-            return count;
-        }
     }
-    count.saturating_add(step / 2) / step * step
+    step
 }
 
 #[cfg(test)]
@@ -205,6 +214,11 @@ mod tests {
             assert_eq!(approximate_count(count), text);
         }
         assert!(!approximate_count(u64::MAX).is_empty());
+        for (count, floor) in
+            [(0, 0), (99, 99), (109, 100), (999, 990), (1_050, 1_000), (u64::MAX, 18 * 10_u64.pow(18))]
+        {
+            assert_eq!(floor_to_two_digits(count), floor);
+        }
     }
 
     #[test]

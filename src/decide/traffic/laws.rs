@@ -91,6 +91,22 @@ proptest! {
     }
 
     #[test]
+    fn what_a_region_may_be_handed_and_its_share_are_within_85_percent_together(regions in any_regions(), total in 1..1_500u64) {
+        let mut regions = regions;
+        for region in &mut regions {
+            region.arriving = Arriving::default();
+        }
+        let traffic = decided(&regions, &TrafficHistory { arrival: Some(total), ..TrafficHistory::default() });
+        for ((region, takes), share) in regions.iter().zip(&traffic.takes).zip(shares(&traffic)) {
+            let Some(each) = region.per_shard.filter(|_| takes.per_second > 0) else { continue };
+            let comes = part(total, share.into(), 1_000);
+            // 0 would be no limit.
+            let left = shift::room_per_second(region.ready, each).saturating_sub(comes).max(1);
+            prop_assert!(takes.per_second <= left, "{region:?} may be handed {} of {left}", takes.per_second);
+        }
+    }
+
+    #[test]
     fn a_share_moves_only_toward_its_goal_but_for_what_another_region_lets_go_of(regions in any_regions()) {
         let traffic = decided(&regions, &TrafficHistory::default());
         prop_assume!(traffic.episode && !regions.iter().any(|region| lets_go(region)));

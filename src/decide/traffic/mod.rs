@@ -164,7 +164,7 @@ fn takes(regions: &[Region<'_>], goals: &Goals, shares: &[u32], total: Known<u64
                 let room = shift::room_per_second(region.ready, per_shard);
                 let left = room.saturating_sub(part(total, (*share).into(), 1_000));
                 // 0 would be no limit.
-                crate::fleet::round_to_two_digits(left).max(1)
+                crate::fleet::floor_to_two_digits(left).max(1)
             }
             _ => 0,
         };
