@@ -1,6 +1,6 @@
 //! Events that a shard of another region gives away: stored by the shard that owns their keys in this region, as they were,
-//! with the time when they were accepted and without the sinks that have them. May import `claiming`, `transfers`, and what
-//! `store` may.
+//! with the time when they were accepted and without the sinks that have them. Half of each limit is left to producers: what
+//! does not fit beside it waits where it is. May import `claiming`, `transfers`, and what `store` may.
 //!
 //! ```text
 //! all here --> own log      elsewhere --> back with our table      not yet, no room, a sink unknown here --> not now
@@ -14,6 +14,7 @@ use super::split::all_here;
 use super::store::Store;
 use crate::serve::claiming::{Handed, Way};
 use crate::serve::log::{NewRecord, SinkSet};
+use crate::serve::metrics::Reject;
 use crate::serve::transfers::{UnknownSink, skip};
 
 /// What one shard gives to one of another region, in order.
@@ -65,7 +66,7 @@ impl Store {
             Err(unknown) => return Passed::Later(unknown.to_string()),
         };
         let count = records.len();
-        let stored = match self.reserved(records) {
+        let stored = match self.reserved_beside_producers(records) {
             Ok(prepared) => prepared.taken(admission).await,
             Err(rejection) => Err(rejection),
         };
@@ -75,7 +76,8 @@ impl Store {
                 self.metrics.taken_from_region(count, repeated);
                 Passed::Stored
             }
-            Err(rejection) => self.refused(rejection),
+            // It counts for no producer's: a region that has no room for others' events is not one that fails.
+            Err(rejection) => self.refused_as(Reject::OtherRegion, rejection),
         }
     }
 
