@@ -11,6 +11,7 @@ use super::super::passing::Came;
 use super::super::{Outcome, Passed, Routing};
 use super::Given;
 use crate::serve::claiming::{Handed, Way};
+use crate::serve::clock;
 use crate::serve::log::{INHERITED, Origin, ShardLog as _, SinkSet, key_hash};
 use crate::serve::metrics::Reject;
 use crate::serve::shutdown::Phase;
@@ -190,4 +191,16 @@ async fn a_batch_of_more_than_half_a_limit_is_to_come_in_parts_and_one_event_alo
     assert!(matches!(&refused, Passed::Refused(status, ..) if status.as_u16() == 413), "{refused:?}");
     let (fixture, _) = fixture_of(ShardConfig { backlog_limit_events: Some(1), ..config() }, Way::Here);
     assert_eq!(fixture.store.taken(given(vec![handed(0, &[0])]), soon()).await, Passed::Stored);
+}
+
+#[tokio::test]
+async fn a_giver_whose_clock_is_ahead_makes_no_producer_forgotten_that_tries_again() {
+    let (fixture, _) = fixture_of(ShardConfig { duplicate_window_ms: 60_000, ..config() }, Way::Here);
+    produced(&fixture, "own").await.unwrap();
+    let ahead = Handed { accepted_at_us: clock::now_us() + 3_600_000_000, ..handed(1, &[0, 1]) };
+    assert_eq!(fixture.store.taken(given(vec![ahead]), soon()).await, Passed::Stored);
+    produced(&fixture, "own").await.unwrap();
+    assert_eq!(fixture.stored(), ["own", "1"]);
+    let entries = fixture.log.unsettled(0, 0, 10).unwrap().entries;
+    assert!(entries.iter().all(|entry| entry.accepted_at_us <= clock::now_us()), "accepted in the future: {entries:?}");
 }
