@@ -138,7 +138,7 @@ impl Metrics {
         let region = registry.sub_registry_with_prefix("signalbox_region");
         region.register("shards_ready", "Shards that accept events", regions.ready.clone());
         region.register("shards_desired", "Shards that the region is to have now", regions.desired.clone());
-        region.register("share_percent", "Share of new connections, in percent", regions.share.clone());
+        region.register("share_percent", "Share of new events that it delivers, in percent", regions.share.clone());
         region.register(
             "backlog_events",
             "Events accepted and not yet delivered to every sink",

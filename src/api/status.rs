@@ -99,7 +99,7 @@ pub struct RegionStatus {
     pub name: String,
     /// Its weight, from the spec. 0 when the region is leaving.
     pub weight: i32,
-    /// The share of new connections that the listed shards come to, in percent.
+    /// The share of new events that it delivers, in percent, by its listed shards and by what is handed over.
     pub share_percent: i32,
     /// Its shards.
     pub shards: ShardsStatus,

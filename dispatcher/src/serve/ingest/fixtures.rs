@@ -183,7 +183,8 @@ impl Fixture {
         let names: Vec<_> = config.sinks.iter().map(|sink| sink.name.clone()).collect();
         let log = Arc::new(MemoryLog::open(&disk, &names));
         let metrics = Metrics::new(&names);
-        let (writer, _) = Writer::start(log.clone(), metrics.clone(), Duration::ZERO).unwrap();
+        let window = Duration::from_millis(config.duplicate_window_ms);
+        let (writer, _) = Writer::start(log.clone(), metrics.clone(), window).unwrap();
         let phase = watch::Sender::new(Phase::Serving);
         let config = Arc::new(config);
         let (stats, phases) = (log.stats().unwrap(), phase.subscribe());

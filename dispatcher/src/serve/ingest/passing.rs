@@ -183,8 +183,13 @@ impl Store {
         }
     }
 
-    pub(super) fn refused(&self, rejection: Rejection) -> Passed {
-        self.metrics.rejected(rejection.reason);
+    fn refused(&self, rejection: Rejection) -> Passed {
+        self.refused_as(rejection.reason, rejection)
+    }
+
+    /// What a shard is told that has sent something. It is counted under this reason.
+    pub(super) fn refused_as(&self, reason: Reject, rejection: Rejection) -> Passed {
+        self.metrics.rejected(reason);
         if rejection.reason == Reject::LogFailed {
             return Passed::Later("its log takes nothing".to_owned());
         }

@@ -59,6 +59,21 @@ pub(super) enum NoRoom {
     TooLarge(String),
 }
 
+/// What some kind of events may fill.
+struct Limits {
+    bytes: u64,
+    events: Option<u64>,
+    /// Which part of the configured limits that is, for a sentence.
+    part: &'static str,
+}
+
+impl Limits {
+    /// All of what is configured.
+    fn of(config: &ShardConfig) -> Self {
+        Self { bytes: config.backlog_limit_bytes, events: config.backlog_limit_events, part: "" }
+    }
+}
+
 /// The log at one moment.
 struct Sample {
     at: Instant,
@@ -104,9 +119,20 @@ impl Room {
 
     /// Makes sure that these events, together with what is stored and being stored, stay within the limits.
     pub(super) fn reserve(&self, bytes: u64, events: u64) -> Result<Reservation<'_>, NoRoom> {
-        let config = &self.config;
-        let limit_events = config.backlog_limit_events.unwrap_or(u64::MAX);
-        if bytes > config.backlog_limit_bytes || events > limit_events {
+        self.reserve_within(&Limits::of(&self.config), bytes, events)
+    }
+
+    /// The same for events that wait durably elsewhere if there is no room: half of each limit is left to producers, who
+    /// have nowhere else to go. A single event may be larger than that.
+    pub(super) fn reserve_beside_producers(&self, bytes: u64, events: u64) -> Result<Reservation<'_>, NoRoom> {
+        let limits = Limits::of(&self.config);
+        let half = Limits { bytes: limits.bytes / 2, events: limits.events.map(|limit| limit / 2), part: "half of " };
+        let fits = bytes <= half.bytes && half.events.is_none_or(|limit| events <= limit);
+        self.reserve_within(if fits || events > 1 { &half } else { &limits }, bytes, events)
+    }
+
+    fn reserve_within(&self, limits: &Limits, bytes: u64, events: u64) -> Result<Reservation<'_>, NoRoom> {
+        if bytes > limits.bytes || limits.events.is_some_and(|limit| events > limit) {
             return Err(NoRoom::TooLarge(format!(
                 "{events} events of {bytes} bytes in all are more than the backlog may ever hold: send fewer at once"
             )));
@@ -114,42 +140,43 @@ impl Room {
         let storing_bytes = self.storing.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         let storing_events = self.storing.events.fetch_add(events, Ordering::AcqRel) + events;
         let reservation = Reservation { room: self, bytes, events };
-        if self.log.backlog_bytes().saturating_add(storing_bytes) > config.backlog_limit_bytes {
-            return Err(self.full(Limit::Bytes));
+        if self.log.backlog_bytes().saturating_add(storing_bytes) > limits.bytes {
+            return Err(self.full(limits, Limit::Bytes));
         }
-        if let Some(limit) = self.sampled(storing_events) {
-            return Err(self.full(limit));
+        if let Some(limit) = self.sampled(limits, storing_events) {
+            return Err(self.full(limits, limit));
         }
         Ok(reservation)
     }
 
     /// Whether an event without any size would find room: what can be told before its body is read.
     pub(super) fn look(&self) -> Result<(), NoRoom> {
-        if self.log.backlog_bytes() >= self.config.backlog_limit_bytes {
-            return Err(self.full(Limit::Bytes));
+        let limits = Limits::of(&self.config);
+        if self.log.backlog_bytes() >= limits.bytes {
+            return Err(self.full(&limits, Limit::Bytes));
         }
-        self.sampled(self.storing.events.load(Ordering::Acquire).saturating_add(1))
-            .map_or(Ok(()), |limit| Err(self.full(limit)))
+        self.sampled(&limits, self.storing.events.load(Ordering::Acquire).saturating_add(1))
+            .map_or(Ok(()), |limit| Err(self.full(&limits, limit)))
     }
 
     /// Which of the limits that cost a read would be passed, with so many events being stored.
-    fn sampled(&self, storing: u64) -> Option<Limit> {
+    fn sampled(&self, limits: &Limits, storing: u64) -> Option<Limit> {
         if self.config.backlog_limit_events.is_none() && self.config.backlog_limit_age_ms.is_none() {
             return None;
         }
         let mut sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut limit = self.judge(&sample, storing);
+        let mut limit = self.judge(limits, &sample, storing);
         let fresh = if limit.is_some() { FRESH_WHEN_FULL } else { FRESH };
         if sample.at.elapsed() >= fresh {
             self.refresh(&mut sample);
-            limit = self.judge(&sample, storing);
+            limit = self.judge(limits, &sample, storing);
         }
         limit
     }
 
-    fn judge(&self, sample: &Sample, storing: u64) -> Option<Limit> {
+    fn judge(&self, limits: &Limits, sample: &Sample, storing: u64) -> Option<Limit> {
         let events = sample.stats.events.saturating_add(self.events_since.load(Ordering::Acquire));
-        if self.config.backlog_limit_events.is_some_and(|limit| events.saturating_add(storing) > limit) {
+        if limits.events.is_some_and(|limit| events.saturating_add(storing) > limit) {
             return Some(Limit::Events);
         }
         reached(&self.config, &sample.stats, clock::now_us()).filter(|limit| *limit == Limit::Age)
@@ -168,7 +195,7 @@ impl Room {
         }
     }
 
-    fn full(&self, limit: Limit) -> NoRoom {
+    fn full(&self, limits: &Limits, limit: Limit) -> NoRoom {
         let config = &self.config;
         let drain = {
             let mut sample = self.sample.lock().unwrap_or_else(PoisonError::into_inner);
@@ -180,12 +207,12 @@ impl Room {
         let (what, seconds) = match limit {
             Limit::Bytes => {
                 let bytes = config.backlog_limit_bytes;
-                (format!("the backlog is at its limit of {bytes} bytes"), wait_seconds(bytes, drain))
+                (format!("the backlog is at {}its limit of {bytes} bytes", limits.part), wait_seconds(bytes, drain))
             }
             Limit::Events => {
                 let events = config.backlog_limit_events.unwrap_or_default();
                 let share = self.log.backlog_bytes();
-                (format!("the backlog is at its limit of {events} events"), wait_seconds(share, drain))
+                (format!("the backlog is at {}its limit of {events} events", limits.part), wait_seconds(share, drain))
             }
             Limit::Age => (
                 format!(

@@ -114,10 +114,23 @@ impl Store {
 
     /// These records, with room for them in the own log.
     pub(super) fn reserved(&self, records: Vec<NewRecord>) -> Result<Prepared<'_>, Rejection> {
+        self.having(records, Room::reserve)
+    }
+
+    /// The same, where half of each limit is left to producers.
+    pub(super) fn reserved_beside_producers(&self, records: Vec<NewRecord>) -> Result<Prepared<'_>, Rejection> {
+        self.having(records, Room::reserve_beside_producers)
+    }
+
+    fn having<'a>(
+        &'a self,
+        records: Vec<NewRecord>,
+        reserve: impl FnOnce(&'a Room, u64, u64) -> Result<Reservation<'a>, NoRoom>,
+    ) -> Result<Prepared<'a>, Rejection> {
         let bytes = records.iter().map(|new| new.record.len() as u64 + OVERHEAD_BYTES).sum();
         let count = records.len() as u64;
         let reservation =
-            if records.is_empty() { None } else { Some(self.room.reserve(bytes, count).map_err(no_room)?) };
+            if records.is_empty() { None } else { Some(reserve(&self.room, bytes, count).map_err(no_room)?) };
         Ok(Prepared { store: self, records, reservation })
     }
 

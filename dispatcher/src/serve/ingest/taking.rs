@@ -1,6 +1,6 @@
 //! Events that a shard of another region gives away: stored by the shard that owns their keys in this region, as they were,
-//! with the time when they were accepted and without the sinks that have them. May import `claiming`, `transfers`, and what
-//! `store` may.
+//! with the time when they were accepted and without the sinks that have them. Half of each limit is left to producers: what
+//! does not fit beside it waits where it is. May import `claiming`, `clock`, `transfers`, and what `store` may.
 //!
 //! ```text
 //! all here --> own log      elsewhere --> back with our table      not yet, no room, a sink unknown here --> not now
@@ -13,7 +13,9 @@ use super::repeats::Known;
 use super::split::all_here;
 use super::store::Store;
 use crate::serve::claiming::{Handed, Way};
+use crate::serve::clock;
 use crate::serve::log::{NewRecord, SinkSet};
+use crate::serve::metrics::Reject;
 use crate::serve::transfers::{UnknownSink, skip};
 
 /// What one shard gives to one of another region, in order.
@@ -65,7 +67,7 @@ impl Store {
             Err(unknown) => return Passed::Later(unknown.to_string()),
         };
         let count = records.len();
-        let stored = match self.reserved(records) {
+        let stored = match self.reserved_beside_producers(records) {
             Ok(prepared) => prepared.taken(admission).await,
             Err(rejection) => Err(rejection),
         };
@@ -75,7 +77,8 @@ impl Store {
                 self.metrics.taken_from_region(count, repeated);
                 Passed::Stored
             }
-            Err(rejection) => self.refused(rejection),
+            // It counts for no producer's: a region that has no room for others' events is not one that fails.
+            Err(rejection) => self.refused_as(Reject::OtherRegion, rejection),
         }
     }
 
@@ -84,6 +87,7 @@ impl Store {
         // Most events wait for the same sinks.
         let mut last: Option<(SinkSet, SinkSet)> = None;
         let mut records = Vec::with_capacity(given.events.len());
+        let now_us = clock::now_us();
         for event in given.events.iter().filter(|event| !known.has(event)) {
             let Handed { accepted_at_us, key, waiting, identity, ref record, .. } = *event;
             let skip = match last {
@@ -91,6 +95,8 @@ impl Store {
                 _ => skip(self.sinks(), &given.sinks, waiting)?,
             };
             last = Some((waiting, skip));
+            // By a clock that is ahead, all that the duplicate window knows would be long ago.
+            let accepted_at_us = accepted_at_us.min(now_us);
             if waiting != SinkSet::default() {
                 records.push(NewRecord { accepted_at_us, key, skip, identity, record: record.clone() });
             }

@@ -31,6 +31,7 @@ pub(in crate::serve) enum Reject {
     HeldTooMany,
     ByOwner,
     Shed,
+    OtherRegion,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Body as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::whereabouts::Whereabouts;
@@ -63,7 +63,7 @@ pub(in crate::serve) struct Inbound {
     router: Arc<dyn Router>,
     store: Arc<Store>,
     whereabouts: Arc<Whereabouts>,
-    memory: Semaphore,
+    memory: Arc<Semaphore>,
 }
 
 impl Inbound {
@@ -75,12 +75,12 @@ impl Inbound {
         whereabouts: Arc<Whereabouts>,
     ) -> Self {
         let (fleet, region, ordinal) = address;
-        let memory = Semaphore::new(ALL_BYTES / UNIT_BYTES);
+        let memory = Arc::new(Semaphore::new(ALL_BYTES / UNIT_BYTES));
         Self { fleet: fleet.to_owned(), region: region.to_owned(), ordinal, router, store, whereabouts, memory }
     }
 
     /// Reads a body, when there is memory for it.
-    async fn receive(&self, body: Body, until: Instant) -> Result<(Bytes, SemaphorePermit<'_>), Refused> {
+    async fn receive(&self, body: Body, until: Instant) -> Result<(Bytes, OwnedSemaphorePermit), Refused> {
         let bytes = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
         if bytes > MAX_BYTES {
             return Err(Refused(StatusCode::PAYLOAD_TOO_LARGE, format!("send at most {MAX_BYTES} bytes at once")));
@@ -88,7 +88,7 @@ impl Inbound {
         let units = u32::try_from(bytes / UNIT_BYTES + 1).unwrap_or(u32::MAX);
         let busy = || Refused(StatusCode::SERVICE_UNAVAILABLE, "too much is being received at once".to_owned());
         let read = async {
-            let permit = self.memory.acquire_many(units).await.map_err(|_| busy())?;
+            let permit = self.memory.clone().acquire_many_owned(units).await.map_err(|_| busy())?;
             let body = Limited::new(body, MAX_BYTES).collect().await;
             let body = body.map_err(|e| Refused(StatusCode::BAD_REQUEST, format!("the body ended early ({e})")))?;
             Ok((body.to_bytes(), permit))
@@ -129,7 +129,7 @@ impl Inbound {
 
     /// Takes what a shard of another region gives away.
     async fn take_given(&self, body: Body) -> Result<Response, Refused> {
-        let (body, _permit) = self.receive(body, Instant::now() + TIME).await?;
+        let (body, permit) = self.receive(body, Instant::now() + TIME).await?;
         let (fleet, given) = wire::given(body)?;
         if fleet != self.fleet || given.to != self.region || given.from == self.region {
             let here = format!("a shard of fleet {} in region {}", self.fleet, self.region);
@@ -138,7 +138,11 @@ impl Inbound {
         }
         let (store, until) = (self.store.clone(), Instant::now() + HOLD_TIME);
         // Goes on when the giver is gone: what is stored then is known when it comes again.
-        let taking = tokio::spawn(async move { store.taken(given, until.into_std()).await });
+        let taking = tokio::spawn(async move {
+            let passed = store.taken(given, until.into_std()).await;
+            drop(permit);
+            passed
+        });
         let passed = taking.await.unwrap_or_else(|_| Passed::Later("it was interrupted".to_owned()));
         Ok(told(vec![passed]))
     }
@@ -213,4 +217,39 @@ fn answered(result: Result<Response, Refused>) -> Response {
 
 fn closed() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "this shard takes part in no routing yet\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::claiming::{Handed, Way};
+    use crate::serve::ingest::fixtures::{FakeOwners, FakeRouter, Fixture, config, event};
+    use crate::serve::ingest::{Given, Outcome};
+    use crate::serve::log::{Origin, SinkSet, key_hash};
+
+    #[tokio::test]
+    async fn what_a_giver_has_left_behind_takes_memory_until_it_is_stored_or_given_up() {
+        let router = FakeRouter::new(&[("a", Way::Hold)]);
+        let owners = FakeOwners::new(|_, _| Outcome::Unreachable("nobody is asked".to_owned()));
+        let fixture = Fixture::new(config(), router.clone(), owners);
+        let inbound = Inbound::new(("orders", "eu", 0), router.clone(), fixture.store.clone(), Arc::default());
+        let origin = Origin { epoch: 0, log: 9, position: 1 };
+        let (key, record) = (Some(key_hash("a")), event("1", "a").record().clone());
+        let waiting = SinkSet::default().with(0);
+        let events = vec![Handed { origin, accepted_at_us: 5, key, waiting, identity: 1, record }];
+        let (from, to, sinks) = ("us".to_owned(), "eu".to_owned(), vec!["a".to_owned()]);
+        let body = wire::of_given("orders", &Given { from, to, log: 9, sinks, events });
+        let all = inbound.memory.available_permits();
+        tokio::select! {
+            biased;
+            _ = inbound.take_given(Body::from(body)) => panic!("it is answered while it is held"),
+            () = async { while *router.asked.lock().unwrap() == 0 { tokio::task::yield_now().await; } } => {}
+        }
+        assert!(inbound.memory.available_permits() < all, "it is held, and counts for nothing");
+        router.change(&[("a", Way::Here)]);
+        while inbound.memory.available_permits() < all {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(fixture.stored(), ["1"]);
+    }
 }

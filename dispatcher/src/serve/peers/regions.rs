@@ -15,6 +15,9 @@ use super::wire::{self, Answers, PartAnswer};
 use crate::serve::evacuation::Takers;
 use crate::serve::ingest::{Given, Outcome};
 
+/// Seconds that another shard may ask for, at most: what it says is not known to make sense.
+const LONGEST_WAIT: u64 = 60;
+
 /// Those connections. Cheap to clone.
 #[derive(Clone)]
 pub(in crate::serve) struct Regions {
@@ -69,23 +72,29 @@ impl Regions {
             Ok(answered) => answered,
             Err(why) => return Outcome::Unreachable(why),
         };
-        if status != StatusCode::OK {
-            let said = String::from_utf8_lossy(&answer);
-            return Outcome::Unreachable(format!("answered {}: {}", status.as_u16(), said.trim_end()));
+        outcome(status, &answer)
+    }
+}
+
+/// What an answer says.
+fn outcome(status: StatusCode, answer: &[u8]) -> Outcome {
+    if status != StatusCode::OK {
+        let said = String::from_utf8_lossy(answer);
+        return Outcome::Unreachable(format!("answered {}: {}", status.as_u16(), said.trim_end()));
+    }
+    let Answers { table, mut parts } = match wire::answers(answer) {
+        Ok(answers) => answers,
+        Err(e) => return Outcome::Unreachable(e.to_string()),
+    };
+    match (parts.pop(), table, parts.is_empty()) {
+        (Some(PartAnswer::Stored), _, true) => Outcome::Stored,
+        (Some(PartAnswer::Redirect), Some(table), true) => Outcome::Redirect(Arc::new(table)),
+        (Some(PartAnswer::Refused { status, sentence, seconds }), _, true) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            Outcome::Refused { status, sentence, seconds: seconds.map(|seconds| seconds.min(LONGEST_WAIT)) }
         }
-        match wire::answers(&answer) {
-            Err(e) => Outcome::Unreachable(e.to_string()),
-            Ok(Answers { table, mut parts }) => match (parts.pop(), table, parts.is_empty()) {
-                (Some(PartAnswer::Stored), _, true) => Outcome::Stored,
-                (Some(PartAnswer::Redirect), Some(table), true) => Outcome::Redirect(Arc::new(table)),
-                (Some(PartAnswer::Refused { status, sentence, seconds }), _, true) => {
-                    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-                    Outcome::Refused { status, sentence, seconds }
-                }
-                (Some(PartAnswer::Later(why)), _, true) => Outcome::Unreachable(why),
-                _ => Outcome::Unreachable("answered something else".to_owned()),
-            },
-        }
+        (Some(PartAnswer::Later(why)), _, true) => Outcome::Unreachable(why),
+        _ => Outcome::Unreachable("answered something else".to_owned()),
     }
 }
 
@@ -97,5 +106,38 @@ impl Takers for Regions {
 
     fn rest(&self) {
         self.open().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signalbox_contract::RoutingTable;
+
+    #[test]
+    fn whatever_a_taker_answers_it_is_waited_for_a_minute_at_most_and_nothing_is_taken_for_stored_that_is_not() {
+        let said = |table: Option<u64>, parts: &[PartAnswer]| {
+            let table = table.map(|epoch| RoutingTable { epoch, ..RoutingTable::default() });
+            outcome(StatusCode::OK, &wire::of_answers(&Answers { table, parts: parts.to_vec() }))
+        };
+        let refused = |seconds| PartAnswer::Refused { status: 429, sentence: "full".to_owned(), seconds };
+        assert_eq!(said(None, &[PartAnswer::Stored]), Outcome::Stored);
+        assert!(matches!(said(Some(7), &[PartAnswer::Redirect]), Outcome::Redirect(table) if table.epoch == 7));
+        for (asked, waited) in [(None, None), (Some(17), Some(17)), (Some(u64::MAX), Some(60))] {
+            let Outcome::Refused { status, seconds, .. } = said(None, &[refused(asked)]) else { panic!("{asked:?}") };
+            assert_eq!((status, seconds), (StatusCode::TOO_MANY_REQUESTS, waited));
+        }
+        for nothing in [
+            said(None, &[]),
+            said(None, &[PartAnswer::Stored, PartAnswer::Stored]),
+            said(None, &[refused(None), PartAnswer::Stored]),
+            said(None, &[PartAnswer::Redirect]),
+            said(None, &[PartAnswer::Later("stopping".to_owned())]),
+            outcome(StatusCode::OK, b"{"),
+            outcome(StatusCode::NO_CONTENT, b""),
+            outcome(StatusCode::SERVICE_UNAVAILABLE, &wire::of_answers(&Answers { table: None, parts: vec![] })),
+        ] {
+            assert!(matches!(nothing, Outcome::Unreachable(_)), "{nothing:?}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 use signalbox_contract::RoutingTable;
 
 use crate::claims::Epoch;
-use crate::serve::claiming::Parcel;
+use crate::serve::claiming::{Handed, Parcel};
 use crate::serve::ingest::Given;
 
 pub(super) use head::{Address, PartAnswer};
@@ -133,6 +133,10 @@ pub(super) fn given(body: Bytes) -> Result<(String, Given), Unread> {
         events.push(records::take_handed(&mut rest).ok_or_else(|| unread("an event in it is cut off"))?);
     }
     let head::GivenAway { fleet, from, to, log, sinks } = head;
+    // Stored without that sink, it would be lost for it.
+    if events.iter().any(|event: &Handed| event.waiting.iter().any(|sink| sink >= sinks.len())) {
+        return Err(unread("an event in it waits for a sink that it does not name"));
+    }
     Ok((fleet, Given { from, to, log, sinks, events }))
 }
 

@@ -42,13 +42,21 @@ pub(in crate::serve) struct Traffic {
 }
 
 impl Traffic {
-    /// With the table in the data directory `dir`, if there is one.
+    /// With the table in the data directory `dir`, if there is one that can be used: the operator has it too, so without it
+    /// this shard is better off than without starting.
     pub(in crate::serve) fn load(
         (fleet, region): (&str, &str),
         dir: PathBuf,
         metrics: Metrics,
     ) -> Result<Self, StateError> {
-        let found = file::load(&dir)?.filter(|table| {
+        let found = match file::load(&dir) {
+            Err(why @ (StateError::Damaged { .. } | StateError::Foreign { .. })) => {
+                tracing::warn!(%why, "the traffic table on disk is not used");
+                None
+            }
+            found => found?,
+        };
+        let found = found.filter(|table| {
             let refusal = check::refusal(table, fleet);
             if let Some(why) = &refusal {
                 tracing::warn!(why, "the traffic table on disk is not used");
@@ -190,9 +198,22 @@ pub(in crate::serve) mod tests {
         }
         let refused = load(&dir).push(TrafficTable { fleet: "mail".to_owned(), ..table(8, 0, 1) }).await;
         assert!(matches!(refused, Err(NotTaken::Refused(why)) if why.contains("fleet mail")));
-        std::fs::write(dir.path().join("traffic"), "{}").unwrap();
-        let damaged = Traffic::load(("orders", "eu"), dir.path().to_owned(), Metrics::new(&[])).err().unwrap();
-        assert!(damaged.to_string().contains("move it away, and this shard delivers all"), "{damaged}");
+    }
+
+    #[tokio::test]
+    async fn a_shard_whose_table_is_damaged_or_of_a_later_version_starts_without_and_takes_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["{}", r#"{"version":2,"crc32":0,"state":{}}"#] {
+            std::fs::write(dir.path().join("traffic"), text).unwrap();
+            let traffic = load(&dir);
+            assert_eq!((traffic.report().version, traffic.gives()), (0, false));
+            traffic.push(table(7, 0, 1)).await.unwrap();
+            assert_eq!(load(&dir).report().version, 7);
+        }
+        let unreadable = tempfile::tempdir().unwrap();
+        std::fs::create_dir(unreadable.path().join("traffic")).unwrap();
+        let refused = Traffic::load(("orders", "eu"), unreadable.path().to_owned(), Metrics::new(&[])).err().unwrap();
+        assert!(refused.to_string().contains("cannot be read"), "{refused}");
     }
 
     #[tokio::test]

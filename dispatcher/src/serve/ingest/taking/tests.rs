@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use signalbox_contract::{ShardConfig, SinkConfig};
 
 use super::super::fixtures::{EPOCH, FakeOwners, FakeRouter, Fixture, config, event, table};
+use super::super::passing::Came;
 use super::super::{Outcome, Passed, Routing};
 use super::Given;
 use crate::serve::claiming::{Handed, Way};
+use crate::serve::clock;
 use crate::serve::log::{INHERITED, Origin, ShardLog as _, SinkSet, key_hash};
+use crate::serve::metrics::Reject;
 use crate::serve::shutdown::Phase;
 use crate::serve::traffic;
 
@@ -36,9 +40,13 @@ fn soon() -> Instant {
 
 /// A shard with sinks "a" and "b" to which this way leads.
 fn fixture(way: Way) -> (Fixture, Arc<FakeRouter>) {
+    fixture_of(config(), way)
+}
+
+/// The same, which is configured like this otherwise.
+fn fixture_of(mut config: ShardConfig, way: Way) -> (Fixture, Arc<FakeRouter>) {
     let router = FakeRouter::new(&[("a", way)]);
-    let mut config = config();
-    config.sinks.push(signalbox_contract::SinkConfig { name: "b".to_owned(), ..config.sinks[0].clone() });
+    config.sinks.push(SinkConfig { name: "b".to_owned(), ..config.sinks[0].clone() });
     let owners = FakeOwners::new(|_, _| Outcome::Unreachable("nobody is asked".to_owned()));
     (Fixture::new(config, router.clone(), owners), router)
 }
@@ -137,4 +145,62 @@ async fn a_region_that_gives_events_away_takes_none() {
     assert!(matches!(refused, Passed::Later(why) if why.contains("gives events away")));
     traffic.push(traffic::table(2, 1000, 1)).await.unwrap();
     assert_eq!(fixture.store.taken(given(vec![handed(1, &[0])]), soon()).await, Passed::Stored);
+}
+
+/// What a producer sends of key "a".
+async fn produced(fixture: &Fixture, id: &str) -> Result<(), u16> {
+    let came = Came { at: Instant::now(), http1: true };
+    fixture.store.produced(&[event(id, "a")], (), came).await.map_err(|rejection| rejection.status.as_u16())
+}
+
+#[tokio::test]
+async fn what_comes_from_elsewhere_leaves_half_of_each_limit_to_producers() {
+    let bytes = ShardConfig { backlog_limit_bytes: 4096, ..config() };
+    let events = ShardConfig { backlog_limit_events: Some(8), ..config() };
+    for limited in [bytes, events] {
+        let (fixture, _) = fixture_of(limited, Way::Here);
+        let mut taken = 0;
+        let refused = loop {
+            match fixture.store.taken(given(vec![handed(taken, &[0])]), soon()).await {
+                Passed::Stored => taken += 1,
+                refused => break refused,
+            }
+            assert!(taken < 64, "no end");
+        };
+        let Passed::Refused(status, sentence, Some(_)) = refused else { panic!("{refused:?}") };
+        assert!(status.as_u16() == 429 && sentence.contains("half"), "{status} {sentence}");
+        let counted = [Reject::BacklogFull, Reject::OtherRegion].map(|reason| fixture.metrics.rejected_total(reason));
+        assert_eq!(counted, [0, 1], "no producer was refused, and nobody is to think so");
+        assert!(taken > 0, "nothing was taken");
+        // What was refused counts until the next look at the log.
+        let patience = Instant::now() + Duration::from_secs(10);
+        for id in 0..taken {
+            while produced(&fixture, &(id % 10).to_string()).await.is_err() {
+                assert!(Instant::now() < patience, "{taken} were taken, and there is room for {id} of producers");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_of_more_than_half_a_limit_is_to_come_in_parts_and_one_event_alone_may_be_as_large() {
+    let (fixture, _) = fixture_of(ShardConfig { backlog_limit_events: Some(4), ..config() }, Way::Here);
+    let three = given((0..3).map(|position| handed(position, &[0])).collect());
+    let refused = fixture.store.taken(three, soon()).await;
+    assert!(matches!(&refused, Passed::Refused(status, ..) if status.as_u16() == 413), "{refused:?}");
+    let (fixture, _) = fixture_of(ShardConfig { backlog_limit_events: Some(1), ..config() }, Way::Here);
+    assert_eq!(fixture.store.taken(given(vec![handed(0, &[0])]), soon()).await, Passed::Stored);
+}
+
+#[tokio::test]
+async fn a_giver_whose_clock_is_ahead_makes_no_producer_forgotten_that_tries_again() {
+    let (fixture, _) = fixture_of(ShardConfig { duplicate_window_ms: 60_000, ..config() }, Way::Here);
+    produced(&fixture, "own").await.unwrap();
+    let ahead = Handed { accepted_at_us: clock::now_us() + 3_600_000_000, ..handed(1, &[0, 1]) };
+    assert_eq!(fixture.store.taken(given(vec![ahead]), soon()).await, Passed::Stored);
+    produced(&fixture, "own").await.unwrap();
+    assert_eq!(fixture.stored(), ["own", "1"]);
+    let entries = fixture.log.unsettled(0, 0, 10).unwrap().entries;
+    assert!(entries.iter().all(|entry| entry.accepted_at_us <= clock::now_us()), "accepted in the future: {entries:?}");
 }

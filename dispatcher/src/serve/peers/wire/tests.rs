@@ -121,17 +121,30 @@ proptest! {
 
     #[test]
     fn what_is_given_to_another_region_comes_out_as_it_went_in_and_no_part_of_it_does(
-        names in vec(".{0,8}", 3..6),
+        names in vec(".{0,8}", 4..7),
         log in any::<u64>(),
         events in vec(handed(), 0..5),
         cut in any::<prop::sample::Index>(),
     ) {
         let [fleet, from, to] = [0, 1, 2].map(|at| names[at].clone());
-        let said = Given { from, to, log, sinks: names[3..].to_vec(), events };
+        let mut said = Given { from, to, log, sinks: names[3..].to_vec(), events };
+        for event in &mut said.events {
+            let named = event.waiting.iter().map(|sink| sink % said.sinks.len());
+            event.waiting = named.fold(SinkSet::default(), SinkSet::with);
+        }
         let body = of_given(&fleet, &said);
         prop_assert_eq!(given(body.clone()).unwrap(), (fleet, said.clone()));
         let short = given(body.slice(..cut.index(body.len())));
         prop_assert!(short.map_or(true, |(_, less)| less.events.len() < said.events.len()));
+    }
+
+    #[test]
+    fn what_waits_for_a_sink_that_the_giver_does_not_name_is_refused(event in handed(), named in 0..4_usize) {
+        let (fleet, from, to) = ("orders".to_owned(), "us".to_owned(), "eu".to_owned());
+        let sinks: Vec<_> = (0..named).map(|at| at.to_string()).collect();
+        let is_known = event.waiting.iter().all(|sink| sink < named);
+        let body = of_given(&fleet, &Given { from, to, log: 1, sinks, events: vec![event] });
+        prop_assert_eq!(given(body).is_ok(), is_known);
     }
 
     #[test]
