@@ -85,6 +85,7 @@ pub(crate) fn decide(
     let stand = stand(intent, snapshot, memory, &breakers.plans, now);
     let led = traffic::desired_shares(&traffic::Situation {
         regions: &stand,
+        none_is_well: breakers.none_is_well,
         when_all_unhealthy: intent.breaker.when_all_unhealthy,
         drain: intent.scaling.target_drain,
         history: &snapshot.history.traffic,

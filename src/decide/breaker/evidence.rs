@@ -51,6 +51,13 @@ pub(super) struct Evidence {
     accepts_all: bool,
 }
 
+impl Evidence {
+    /// Whether something speaks against it that needs no other region to be held against, and has lasted.
+    pub(super) fn ails(&self) -> bool {
+        self.reach == Reach::Unreachable || self.unready == Some(true) || self.refuses == Some(true)
+    }
+}
+
 /// What that comes to, beside the other regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Judgement {

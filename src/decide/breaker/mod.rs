@@ -44,6 +44,8 @@ pub(super) struct Breakers {
     pub(super) plans: BTreeMap<String, BreakerPlan>,
     /// By region.
     pub(super) history: BTreeMap<String, BreakerHistory>,
+    /// No region with a weight is well: each is Tripped for what was seen of it, or would have to be, if it were not the last.
+    pub(super) none_is_well: bool,
 }
 
 /// Decides about all regions of the spec together: how many may be taken out depends on how many are left.
@@ -94,7 +96,26 @@ pub(super) fn desired_phases(
             ((*name).to_owned(), plan(intent, name, before, judgement, wish, outcome, now))
         },
     );
-    Breakers { plans: plans.collect(), history }
+    let none_is_well = is_none_well(&wishes, &outcomes, looked_at.iter().map(|(_, _, evidence)| evidence));
+    Breakers { plans: plans.collect(), history, none_is_well }
+}
+
+/// Of one that somebody holds it is not known how it would do.
+fn is_none_well<'a>(wishes: &[Wish<'_>], outcomes: &[Outcome], seen: impl Iterator<Item = &'a Evidence>) -> bool {
+    let by_sight = |cause: Option<TripCause>| cause.is_some_and(|cause| !cause.is_manual());
+    let mut tripped = 0;
+    let none = wishes.iter().zip(outcomes).zip(seen).filter(|((wish, _), _)| wish.weight > 0).all(
+        |((_, outcome), evidence)| match outcome.memory.phase {
+            BreakerPhase::Tripped => {
+                tripped += 1;
+                by_sight(outcome.memory.cause)
+            }
+            BreakerPhase::Serving | BreakerPhase::Probing => {
+                !outcome.held && (evidence.ails() || by_sight(outcome.spared))
+            }
+        },
+    );
+    none && tripped > 0
 }
 
 fn remembered(intent: &FleetIntent, region: &str, memory: &FleetMemory, now: Timestamp) -> BreakerMemory {

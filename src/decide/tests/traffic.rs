@@ -1,9 +1,12 @@
 //! Fleets of which a region is out of service: what is listed, what shards are told, and how sizes follow.
 
-use signalbox_contract::{BreakerPhase, RegionShard, TrafficReport};
+use signalbox_contract::{BreakerPhase, RegionSeen, RegionShard, TrafficReport};
 
 use super::*;
-use crate::fleet::{Capacity, HeldPhase, HoldPurpose, Rates, RegionHold, ScalingReason};
+use crate::fleet::{
+    BreakerMemory, BreakerReason, Capacity, DataPort, HeldPhase, HoldPurpose, NotRead, Rates, RegionHold,
+    ScalingReason, TrafficMemory, TripCause, WhenAllUnhealthy,
+};
 
 const LATER: Duration = Duration::from_mins(30);
 
@@ -250,4 +253,61 @@ fn while_somebody_has_asked_for_it_sizes_stay_as_they_are() {
     assert_eq!(plan.recheck_after, Duration::from_secs(1));
     let later = decide(&intent, &snapshot, &plan.memory(), fixtures::now() + Duration::from_secs(1));
     assert!(later.regions[0].wanted > 2);
+}
+
+/// `eu-west` was tripped for this, and nobody reaches `us-east`, which is the last one.
+fn without_a_region_that_is_well(cause: TripCause, when_all_unhealthy: WhenAllUnhealthy) -> FleetPlan {
+    let (mut intent, mut snapshot) = (fixtures::intent(), routed(Some(1)));
+    intent.breaker.when_all_unhealthy = when_all_unhealthy;
+    let until = fixtures::now() + LATER;
+    if cause.is_manual() {
+        let hold = RegionHold { phase: HeldPhase::Tripped, until, purpose: HoldPurpose::Drain };
+        intent.manual.holds.insert("eu-west".to_owned(), hold);
+    }
+    for (name, region) in &mut snapshot.regions {
+        for shard in region.shards.values_mut() {
+            let Observation::Reading { value, .. } = &mut shard.report else { panic!() };
+            if name == "us-east" {
+                value.trouble = Some(NotRead { why: "no".to_owned(), since: fixtures::now() });
+                shard.data_port = DataPort::Silent(fixtures::now());
+            } else {
+                let seen = RegionSeen { name: "us-east".to_owned(), asked: 2, answered: 0, silent_ms: 2_000 };
+                value.shard.traffic.as_mut().unwrap().regions = vec![seen];
+            }
+        }
+    }
+    let tripped = BreakerMemory {
+        phase: BreakerPhase::Tripped,
+        until: Some(until),
+        cause: Some(cause),
+        ..BreakerMemory::serving(fixtures::now())
+    };
+    let shares = [("eu-west".to_owned(), 0), ("us-east".to_owned(), 1_000)].into();
+    let memory = FleetMemory {
+        breakers: [("eu-west".to_owned(), tripped)].into(),
+        traffic: TrafficMemory { shares, ..TrafficMemory::default() },
+        ..FleetMemory::default()
+    };
+    decide(&intent, &snapshot, &memory, fixtures::now())
+}
+
+#[test]
+fn when_the_last_region_is_not_well_either_the_spec_says_what_becomes_of_new_events() {
+    let shares = |plan: &FleetPlan| -> Vec<u32> { plan.traffic.regions.values().map(|of| of.share_permille).collect() };
+    let table = |plan: &FleetPlan| -> Vec<(u32, bool)> {
+        plan.traffic.table.iter().flat_map(|table| &table.regions).map(|of| (of.keeps_permille, of.sheds)).collect()
+    };
+    let plan = without_a_region_that_is_well(TripCause::SinkFailing, WhenAllUnhealthy::HoldWeights);
+    let spared = plan.regions[1].breaker.as_ref().unwrap();
+    assert_eq!((spared.memory.phase, spared.reason), (BreakerPhase::Serving, BreakerReason::TooFewLeft));
+    assert_eq!(shares(&plan), [1_000, 0], "who can be reached takes them, and they wait there");
+    assert_eq!(table(&plan), [(1_000, false), (1_000, false)]);
+    assert!(plan.traffic.shift.unwrap().message.starts_with("no region is well"));
+
+    let plan = without_a_region_that_is_well(TripCause::SinkFailing, WhenAllUnhealthy::Shed);
+    assert!(table(&plan).iter().all(|(_, sheds)| *sheds));
+
+    // How a region would do that somebody has taken out is not known, and it stays out.
+    let plan = without_a_region_that_is_well(TripCause::Drained, WhenAllUnhealthy::Shed);
+    assert_eq!((shares(&plan), table(&plan)), (vec![0, 1_000], vec![(0, false), (1_000, false)]));
 }

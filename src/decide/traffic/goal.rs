@@ -4,7 +4,7 @@
 //! weight x (1 Serving | percent of the ramp Probing | 0 Tripped), over the sum of all
 //! ```
 //!
-//! Where that leaves no region, the weights of the spec hold for those that can be reached, or for all.
+//! Where that leaves no region that is well, the weights of the spec hold for those that can be reached, or for all.
 
 use signalbox_contract::BreakerPhase;
 
@@ -21,17 +21,18 @@ pub(super) struct Goals {
     pub(super) by_phase: Vec<u32>,
     /// Some region with a weight is not Serving.
     pub(super) episode: bool,
-    /// Every region with a weight is Tripped.
+    /// Every region with a weight is Tripped, or would be if it were not the last.
     pub(super) none_is_well: bool,
 }
 
 impl Goals {
-    pub(super) fn of(regions: &[Region<'_>]) -> Self {
+    pub(super) fn of(regions: &[Region<'_>], none_is_well: bool) -> Self {
         let by = |weight: &dyn Fn(&Region<'_>) -> u64| permilles(&regions.iter().map(weight).collect::<Vec<_>>());
         let spec = by(&|region| region.weight.into());
         let weighed = || regions.iter().filter(|region| region.weight > 0);
         let episode = weighed().any(|region| region.phase != BreakerPhase::Serving);
-        let none_is_well = episode && weighed().all(|region| region.phase == BreakerPhase::Tripped);
+        let all_tripped = weighed().all(|region| region.phase == BreakerPhase::Tripped);
+        let none_is_well = episode && (none_is_well || all_tripped);
         let some_reachable = weighed().any(|region| region.reachable);
         let by_phase = match () {
             () if !episode => spec.clone(),

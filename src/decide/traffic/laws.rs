@@ -55,7 +55,7 @@ fn lets_go(region: &Region<'_>) -> bool {
 }
 
 fn before(regions: &[Region<'_>]) -> Vec<u32> {
-    let spec = Goals::of(regions).spec;
+    let spec = Goals::of(regions, false).spec;
     regions.iter().zip(spec).map(|(region, spec)| region.before.unwrap_or(spec)).collect()
 }
 

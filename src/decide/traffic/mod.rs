@@ -9,7 +9,8 @@
 //! While every region is Serving, shares are as the weights of the spec say. From the moment that one is not, an episode
 //! lasts until all are again. In it, each share moves only toward its goal. A region that is Tripped and can be reached
 //! keeps what the others have no room for: it is durable there, and its shards hand it over. One that cannot be reached
-//! gets nothing from then on.
+//! gets nothing from then on. Where no region is well, the weights of the spec hold, and each delivers by itself what it can;
+//! or new events are refused, as the spec says.
 //!
 //! **Invariants:** shares sum up to 1000 thousandths where any region has a weight. What a share grows by is within 85 % of
 //! what its region's ready shards can settle, where that is known, unless a region that cannot be reached lets go of it and
@@ -95,6 +96,8 @@ pub(super) struct Takes {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Situation<'a> {
     pub(super) regions: &'a [Region<'a>],
+    /// Each region with a weight is Tripped, or would be if it were not the last.
+    pub(super) none_is_well: bool,
     pub(super) when_all_unhealthy: WhenAllUnhealthy,
     /// In which time a backlog is to be delivered.
     pub(super) drain: Duration,
@@ -105,7 +108,7 @@ pub(super) struct Situation<'a> {
 /// Decides about shares.
 pub(super) fn desired_shares(situation: &Situation<'_>) -> Traffic {
     let regions = situation.regions;
-    let goals = Goals::of(regions);
+    let goals = Goals::of(regions, situation.none_is_well);
     let (total, history) = arrival::total(situation, &goals.spec);
     let shares = if goals.episode && !goals.none_is_well {
         let moves: Vec<_> = regions.iter().enumerate().map(|(at, region)| goals.step(at, region, total)).collect();
@@ -154,6 +157,8 @@ fn expected(
 fn takes(regions: &[Region<'_>], goals: &Goals, shares: &[u32], total: Known<u64>) -> Vec<Takes> {
     let takes = |(region, share): (&Region<'_>, &u32)| {
         let weight = match region.phase {
+            // It is no better off than who would give.
+            _ if goals.none_is_well => 0,
             BreakerPhase::Serving => region.weight,
             // Who gives takes nothing: events would go round in circles.
             BreakerPhase::Probing | BreakerPhase::Tripped => 0,

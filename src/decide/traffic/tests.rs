@@ -34,6 +34,7 @@ fn one_of_three() -> [Region<'static>; 3] {
 pub(super) fn decided(regions: &[Region<'_>], history: &TrafficHistory) -> Traffic {
     desired_shares(&Situation {
         regions,
+        none_is_well: false,
         when_all_unhealthy: WhenAllUnhealthy::HoldWeights,
         drain: Duration::from_mins(1),
         history,
@@ -189,6 +190,7 @@ fn when_no_region_is_well_new_events_may_be_refused() {
     let regions = [region("eu", Tripped), region("us", Tripped)];
     let situation = Situation {
         regions: &regions,
+        none_is_well: false,
         when_all_unhealthy: WhenAllUnhealthy::Shed,
         drain: Duration::from_mins(1),
         history: &TrafficHistory::default(),
@@ -196,6 +198,26 @@ fn when_no_region_is_well_new_events_may_be_refused() {
     };
     let traffic = desired_shares(&situation);
     assert_eq!((shares(&traffic), traffic.sheds), (vec![500, 500], true));
+}
+
+#[test]
+fn the_last_region_gets_no_more_than_its_weight_where_it_is_not_well_either() {
+    let (regions, history) = ([region("eu", Tripped), region("us", Serving)], TrafficHistory::default());
+    let with = |when_all_unhealthy| Situation {
+        regions: &regions,
+        none_is_well: true,
+        when_all_unhealthy,
+        drain: Duration::from_mins(1),
+        history: &history,
+        now: fixtures::now(),
+    };
+    let traffic = desired_shares(&with(WhenAllUnhealthy::HoldWeights));
+    assert_eq!((shares(&traffic), traffic.sheds), (vec![500, 500], false));
+    // Each delivers what it can: nobody is better off.
+    let listed = [500, 500].map(|permille| Listed { owners: Some(3), permille, places: 0 });
+    assert_eq!(table::keeps(&regions, &traffic, &listed), [1_000, 1_000]);
+    assert_eq!(traffic.takes, [Takes::default(); 2]);
+    assert!(desired_shares(&with(WhenAllUnhealthy::Shed)).sheds);
 }
 
 #[test]
@@ -254,6 +276,7 @@ fn what_arrives_is_less_only_when_it_is_so_for_a_while() {
         let now = fixtures::now() + Duration::from_secs(seconds);
         let situation = Situation {
             regions,
+            none_is_well: false,
             when_all_unhealthy: WhenAllUnhealthy::HoldWeights,
             drain: Duration::from_mins(1),
             history,
