@@ -3,7 +3,9 @@
 use signalbox_contract::{BreakerPhase, RegionShard, TrafficReport};
 
 use super::*;
-use crate::fleet::{Capacity, HeldPhase, HoldPurpose, Rates, RegionHold, ScalingReason};
+use crate::fleet::{
+    BreakerReason, Capacity, HeldPhase, HoldPurpose, Rates, RegionHold, ScalingReason, WhenAllUnhealthy,
+};
 
 const LATER: Duration = Duration::from_mins(30);
 
@@ -96,6 +98,41 @@ fn a_version_grows_with_what_a_table_says_and_with_nothing_else() {
     // Shards know of one that is not remembered.
     let ahead = again(&intent, &routed(Some(9)), &first, 1);
     assert_eq!(ahead.traffic.table.as_ref().unwrap().version, 9 + 64);
+}
+
+/// The plan when one region is held Tripped, and no shard of the other has been ready for half a minute.
+fn without_a_region_that_is_well(when_all_unhealthy: WhenAllUnhealthy) -> (FleetIntent, FleetPlan) {
+    let mut intent = held(HeldPhase::Tripped);
+    intent.breaker.when_all_unhealthy = when_all_unhealthy;
+    let mut plan = decided(&intent, &routed(None));
+    for second in 1..=30 {
+        let mut snapshot = routed(Some(1));
+        for (name, region) in &mut snapshot.regions {
+            for shard in region.shards.values_mut() {
+                let Observation::Reading { taken_at, .. } = &mut shard.report else { panic!() };
+                *taken_at = fixtures::now() + Duration::from_secs(second);
+                shard.pod.as_mut().unwrap().ready = name == "us-east";
+            }
+        }
+        plan = again(&intent, &snapshot, &plan, second);
+    }
+    (intent, plan)
+}
+
+#[test]
+fn new_events_are_refused_when_the_last_region_fails_too_if_the_owner_wants_it_and_only_until_it_is_well() {
+    let sheds = |plan: &FleetPlan| -> Vec<bool> {
+        plan.traffic.table.as_ref().unwrap().regions.iter().map(|region| region.sheds).collect()
+    };
+    let (_, holds) = without_a_region_that_is_well(WhenAllUnhealthy::HoldWeights);
+    let (intent, plan) = without_a_region_that_is_well(WhenAllUnhealthy::Shed);
+    for plan in [&holds, &plan] {
+        assert_eq!(plan.regions[0].breaker.as_ref().unwrap().reason, BreakerReason::TooFewLeft);
+        assert_eq!((plan.regions[0].share_percent, plan.regions[1].share_percent), (100, 0));
+    }
+    assert_eq!((sheds(&holds), sheds(&plan)), (vec![false, false], vec![true, true]));
+    assert_eq!(plan.traffic.shift.as_ref().unwrap().message, "no region is well: new events are refused until one is");
+    assert_eq!(sheds(&again(&intent, &routed(Some(2)), &plan, 31)), [false, false]);
 }
 
 #[test]
