@@ -35,6 +35,7 @@ use super::{EVENTS_PATH, MESSAGES_PATH, REGIONS_PATH};
 use crate::claims::Ordinal;
 use crate::event;
 use crate::serve::claiming::Router;
+use crate::serve::clock;
 use crate::serve::ingest::{Passed, Store};
 
 /// How long a request may take to be received: less than its sender waits for the answer.
@@ -110,7 +111,7 @@ impl Inbound {
 
     async fn hear(&self, body: Body, at: SocketAddr) -> Result<Response, Refused> {
         let (body, _permit) = self.receive(body, Instant::now() + TIME).await?;
-        let (address, parcel) = wire::parcel(body)?;
+        let (address, parcel) = wire::parcel(body, clock::now_us())?;
         self.check(&address, at)?;
         if let Some(parcel) = parcel {
             self.router.heard(address.from, parcel);
@@ -130,7 +131,7 @@ impl Inbound {
     /// Takes what a shard of another region gives away.
     async fn take_given(&self, body: Body) -> Result<Response, Refused> {
         let (body, _permit) = self.receive(body, Instant::now() + TIME).await?;
-        let (fleet, given) = wire::given(body)?;
+        let (fleet, given) = wire::given(body, clock::now_us())?;
         if fleet != self.fleet || given.to != self.region || given.from == self.region {
             let here = format!("a shard of fleet {} in region {}", self.fleet, self.region);
             let sentence = format!("this is {here}, and not of fleet {fleet} in region {}", given.to);
