@@ -9,6 +9,9 @@
     reason = "this is a test, its helpers too"
 )]
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[path = "regions/clocks.rs"]
+mod clocks;
 mod support;
 
 use std::sync::Arc;
@@ -49,17 +52,24 @@ const GIVES: Says = Says { keeps: 0, ..KEEPS };
 impl Fleet {
     /// So many shards in each region, all of them owners.
     async fn start(shards: [usize; 2]) -> Self {
+        let mut fleet = Self::without_shards().await;
+        fleet.grow(shards).await;
+        fleet
+    }
+
+    async fn without_shards() -> Self {
         let authority = Arc::new(keys::authority());
-        let mut fleet =
-            Self { a: Region::named("a", 2, &authority).await, b: Region::named("b", 3, &authority).await, version: 0 };
-        for (region, shards) in [&mut fleet.a, &mut fleet.b].into_iter().zip(shards) {
+        Self { a: Region::named("a", 2, &authority).await, b: Region::named("b", 3, &authority).await, version: 0 }
+    }
+
+    async fn grow(&mut self, shards: [usize; 2]) {
+        for (region, shards) in [&mut self.a, &mut self.b].into_iter().zip(shards) {
             for _ in 0..shards {
                 region.grow().await;
             }
             region.push(shards, shards).await;
             region.settled(shards).await;
         }
-        fleet
     }
 
     /// The next table, which says this of the two regions. `b` is where `at` says, if it says so.

@@ -3,6 +3,7 @@
 //! Every process is asked for port 0 and writes the address that it got to a file (`--addresses`).
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
+pub(crate) mod clock;
 pub(crate) mod keys;
 pub(crate) mod producers;
 pub(crate) mod region;
@@ -12,6 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use clock::Clock;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
@@ -53,6 +55,11 @@ impl Daemon {
     /// Starts it and waits until it has bound its addresses.
     pub(crate) async fn start(home: &Path, args: &[&str]) -> Self {
         Self::start_as(Command::new(BIN), home, args).await
+    }
+
+    /// The same, with another time of day.
+    pub(crate) async fn start_at(clock: Clock, home: &Path, args: &[&str]) -> Self {
+        Self::start_as(clock.of(Command::new(BIN)), home, args).await
     }
 
     /// The same, with no more than so many open files.

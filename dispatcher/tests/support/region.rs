@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::clock::Clock;
 use super::keys::{self, Authority, OPERATOR, Pair, SHARD};
 use super::{Daemon, config, eventually, sink};
 
@@ -17,6 +18,10 @@ pub(crate) struct Region {
     pub(crate) sink: Daemon,
     pub(crate) shards: Vec<Member>,
     pub(crate) name: String,
+    /// What shards that are new have.
+    pub(crate) clock: Clock,
+    /// What their configuration has beside what all have.
+    pub(crate) more: Value,
     /// Its shards listen on addresses of this network: 127.0.N.0/24.
     net: u8,
     authority: Arc<Authority>,
@@ -30,6 +35,7 @@ pub(crate) struct Region {
 pub(crate) struct Member {
     pub(crate) daemon: Daemon,
     pub(crate) ordinal: usize,
+    clock: Clock,
     home: TempDir,
 }
 
@@ -44,7 +50,8 @@ impl Region {
         let home = tempfile::tempdir().unwrap();
         let operator = keys::pair(authority, OPERATOR, |_| {});
         let (sink, name, authority) = (sink(home.path()).await, name.to_owned(), authority.clone());
-        Self { sink, shards: Vec::new(), name, net, authority, operator, epoch: 0, table: json!(null), _home: home }
+        let (clock, more, table) = (Clock::default(), json!({}), json!(null));
+        Self { sink, shards: Vec::new(), name, clock, more, net, authority, operator, epoch: 0, table, _home: home }
     }
 
     /// One more shard, which has no table yet.
@@ -54,13 +61,14 @@ impl Region {
         let listen = format!("127.0.{}.{}:0", self.net, ordinal + 1);
         let mut config = config(&[("a", &format!("http://{}/", self.sink.listen))]);
         config["region"] = json!(self.name);
+        config.as_object_mut().unwrap().extend(self.more.as_object().unwrap().clone());
         config["control"] = keys::control(&self.authority, home.path(), &listen);
         std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
-        let daemon = Member::process(&home, ordinal, &listen).await;
+        let daemon = Member::process(self.clock, &home, ordinal, &listen).await;
         // From now on where it is.
         config["control"]["listen"] = json!(daemon.control);
         std::fs::write(home.path().join("config.json"), config.to_string()).unwrap();
-        self.shards.push(Member { daemon, ordinal, home });
+        self.shards.push(Member { daemon, ordinal, clock: self.clock, home });
     }
 
     /// Gives the next table to all shards: so many own slots, and so many are in it. Says how it is numbered.
@@ -135,7 +143,7 @@ impl Member {
     /// Starts it again where it was, after it has ended.
     pub(crate) async fn restart(&mut self) {
         let listen = self.daemon.listen.clone();
-        self.daemon = Self::process(&self.home, self.ordinal, &listen).await;
+        self.daemon = Self::process(self.clock, &self.home, self.ordinal, &listen).await;
     }
 
     /// The number that one of its metrics has.
@@ -145,10 +153,10 @@ impl Member {
         line.unwrap_or_else(|| panic!("{name} is not in\n{metrics}")).parse().unwrap()
     }
 
-    async fn process(home: &TempDir, ordinal: usize, listen: &str) -> Daemon {
+    async fn process(clock: Clock, home: &TempDir, ordinal: usize, listen: &str) -> Daemon {
         let path = |name: &str| home.path().join(name).display().to_string();
         let (config, data, ordinal) = (path("config.json"), path("data"), ordinal.to_string());
         let args = ["serve", "--config", &config, "--data-dir", &data, "--ordinal", &ordinal, "--listen", listen];
-        Daemon::start(home.path(), &[&args[..], &["--admin-listen", "127.0.0.1:0"]].concat()).await
+        Daemon::start_at(clock, home.path(), &[&args[..], &["--admin-listen", "127.0.0.1:0"]].concat()).await
     }
 }

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `lost` | the network of a region, whole, one way, in part, or one node |
 //! | `failing` | sinks, shards |
-//! | `away` | the API server, the leader |
+//! | `away` | the API server, the leader, the name servers |
 //! | `orders` | nothing: people hold, drain and try out |
 
 pub(crate) mod away;
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 pub(crate) use signalbox_e2e::bench::note;
-use signalbox_e2e::{Load, LoadResult, Pair};
+use signalbox_e2e::{Load, LoadResult, Pair, breaker};
 
 use crate::theatre::Act;
 
@@ -38,6 +38,21 @@ pub(crate) async fn all_arrive(pair: &Pair, load: &Load, errors_per_mille: u64) 
     note(&format!("{} sent, {refused} never accepted, {} sent again, {:?}", sent.sent, sent.retries, sent.latency_ms));
     ensure!(refused * 1_000 <= sent.sent * errors_per_mille, "producers gave up on {refused}: {sent:?}");
     Ok(sent)
+}
+
+/// These regions keep their traffic for so long.
+pub(crate) async fn serve(pair: &Pair, regions: &[&String], long: Duration) -> Result<()> {
+    let begin = Instant::now();
+    while begin.elapsed() < long {
+        let status = pair.fleet.status_where("there is a status", LIMIT, |_| Ok(())).await?;
+        for region in regions {
+            let found = breaker(&status, region)?;
+            let (phase, message) = (&found.phase, &found.message);
+            ensure!(phase == "Serving", "{region} is {phase} after {}: {message}: {:?}", since(begin), status.regions);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
 }
 
 /// Breakers that decide and come back within seconds, so that a story fits into a minute.

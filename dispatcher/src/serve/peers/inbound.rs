@@ -35,6 +35,7 @@ use super::{EVENTS_PATH, MESSAGES_PATH, REGIONS_PATH};
 use crate::claims::Ordinal;
 use crate::event;
 use crate::serve::claiming::Router;
+use crate::serve::clock;
 use crate::serve::ingest::{Passed, Store};
 
 /// How long a request may take to be received: less than its sender waits for the answer.
@@ -110,7 +111,7 @@ impl Inbound {
 
     async fn hear(&self, body: Body, at: SocketAddr) -> Result<Response, Refused> {
         let (body, _permit) = self.receive(body, Instant::now() + TIME).await?;
-        let (address, parcel) = wire::parcel(body)?;
+        let (address, parcel) = wire::parcel(body, clock::now_us())?;
         self.check(&address, at)?;
         if let Some(parcel) = parcel {
             self.router.heard(address.from, parcel);
@@ -130,7 +131,7 @@ impl Inbound {
     /// Takes what a shard of another region gives away.
     async fn take_given(&self, body: Body) -> Result<Response, Refused> {
         let (body, permit) = self.receive(body, Instant::now() + TIME).await?;
-        let (fleet, given) = wire::given(body)?;
+        let (fleet, given) = wire::given(body, clock::now_us())?;
         if fleet != self.fleet || given.to != self.region || given.from == self.region {
             let here = format!("a shard of fleet {} in region {}", self.fleet, self.region);
             let sentence = format!("this is {here}, and not of fleet {fleet} in region {}", given.to);
@@ -238,7 +239,7 @@ mod tests {
         let waiting = SinkSet::default().with(0);
         let events = vec![Handed { origin, accepted_at_us: 5, key, waiting, identity: 1, record }];
         let (from, to, sinks) = ("us".to_owned(), "eu".to_owned(), vec!["a".to_owned()]);
-        let body = wire::of_given("orders", &Given { from, to, log: 9, sinks, events });
+        let body = wire::of_given("orders", &Given { from, to, log: 9, sinks, events }, clock::now_us());
         let all = inbound.memory.available_permits();
         tokio::select! {
             biased;

@@ -12,6 +12,7 @@ use super::REGIONS_PATH;
 use super::connect::{Connector, Sender};
 use super::sender::{ANSWER_TIME, Broken, post};
 use super::wire::{self, Answers, PartAnswer};
+use crate::serve::clock;
 use crate::serve::evacuation::Takers;
 use crate::serve::ingest::{Given, Outcome};
 
@@ -47,7 +48,7 @@ impl Regions {
     }
 
     async fn asked(&self, address: &str, given: &Given) -> Result<(StatusCode, bytes::Bytes), String> {
-        let body = wire::of_given(&self.fleet, given);
+        let body = wire::of_given(&self.fleet, given, clock::now_us());
         loop {
             let (sender, was_there) = self.connected(address).await?;
             let answered = tokio::time::timeout(ANSWER_TIME, post(sender, REGIONS_PATH, body.clone())).await;

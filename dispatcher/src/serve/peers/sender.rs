@@ -26,6 +26,7 @@ use super::queue::{Flying, Job, Part, Queue};
 use super::whereabouts::Whereabouts;
 use super::wire::{self, Address, PartAnswer};
 use super::{EVENTS_PATH, MESSAGES_PATH};
+use crate::serve::clock;
 use crate::serve::ingest::Outcome;
 
 /// The first pause before another attempt to connect, and the longest.
@@ -190,7 +191,9 @@ async fn carry(sender: Sender, ends: Arc<Ends>, job: Job) -> Carried {
     let kind = job.kind();
     let (path, body) = match &job {
         Job::Hello => (MESSAGES_PATH, wire::of_hello(&ends.address)),
-        Job::Words(parcel) | Job::Transfer(parcel) => (MESSAGES_PATH, wire::of_parcel(&ends.address, parcel)),
+        Job::Words(parcel) | Job::Transfer(parcel) => {
+            (MESSAGES_PATH, wire::of_parcel(&ends.address, parcel, clock::now_us()))
+        }
         Job::Batch(parts) => {
             let epoch = parts.first().map_or(0, |part| part.epoch);
             let records = parts.iter().map(|part| part.records.clone()).collect();

@@ -11,6 +11,9 @@
 //! ```
 //!
 //! What a reader does not know in the head, it ignores; what it must understand gets another version.
+//!
+//! Clocks of shards may be hours apart, and an event must not grow old, or young, by changing hands. So the head says what
+//! time it is where it was written, and the reader takes the times of records from there to its own clock.
 
 mod head;
 mod records;
@@ -67,27 +70,23 @@ pub(super) struct Answers {
 
 /// The body of a hello.
 pub(super) fn of_hello(address: &Address) -> Bytes {
-    begin(&head::Said { address: address.clone(), message: None, sinks: Vec::new() }).freeze()
+    begin(&head::Said { address: address.clone(), message: None, sinks: Vec::new(), now_us: None }).freeze()
 }
 
-/// The body of a message.
-pub(super) fn of_parcel(address: &Address, parcel: &Parcel) -> Bytes {
-    let head =
-        head::Said { address: address.clone(), message: Some((&parcel.message).into()), sinks: parcel.sinks.clone() };
-    let mut out = begin(&head);
+/// The body of a message. `now_us` is this shard's time, in microseconds since 1970.
+pub(super) fn of_parcel(address: &Address, parcel: &Parcel, now_us: i64) -> Bytes {
+    let (address, message, sinks) = (address.clone(), Some((&parcel.message).into()), parcel.sinks.clone());
+    let mut out = begin(&head::Said { address, message, sinks, now_us: Some(now_us) });
     parcel.events.iter().for_each(|event| records::put_handed(&mut out, event));
     out.freeze()
 }
 
-/// What [`of_parcel`] has written, or [`of_hello`].
-pub(super) fn parcel(body: Bytes) -> Result<(Address, Option<Parcel>), Unread> {
-    let (head, mut rest) = split::<head::Said>(body)?;
+/// What [`of_parcel`] has written, or [`of_hello`], by the clock of this shard, on which it is `now_us`.
+pub(super) fn parcel(body: Bytes, now_us: i64) -> Result<(Address, Option<Parcel>), Unread> {
+    let (head, rest) = split::<head::Said>(body)?;
     let Some(message) = head.message else { return Ok((head.address, None)) };
     let message = message.read()?;
-    let mut events = Vec::new();
-    while !rest.is_empty() {
-        events.push(records::take_handed(&mut rest).ok_or_else(|| unread("an event in it is cut off"))?);
-    }
+    let events = handed(rest, head.now_us, now_us)?;
     Ok((head.address, Some(Parcel { message, sinks: head.sinks, events })))
 }
 
@@ -117,27 +116,36 @@ pub(super) fn batch(body: Bytes) -> Result<(Address, Batch), Unread> {
     }
 }
 
-/// The body of what is given to another region.
-pub(super) fn of_given(fleet: &str, given: &Given) -> Bytes {
+/// The body of what is given to another region. `now_us` is this shard's time.
+pub(super) fn of_given(fleet: &str, given: &Given, now_us: i64) -> Bytes {
     let (fleet, from, to) = (fleet.to_owned(), given.from.clone(), given.to.clone());
-    let mut out = begin(&head::GivenAway { fleet, from, to, log: given.log, sinks: given.sinks.clone() });
+    let (log, sinks) = (given.log, given.sinks.clone());
+    let mut out = begin(&head::GivenAway { fleet, from, to, log, sinks, now_us: Some(now_us) });
     given.events.iter().for_each(|event| records::put_handed(&mut out, event));
     out.freeze()
 }
 
-/// What [`of_given`] has written: for which fleet, and what.
-pub(super) fn given(body: Bytes) -> Result<(String, Given), Unread> {
-    let (head, mut rest) = split::<head::GivenAway>(body)?;
-    let mut events = Vec::new();
-    while !rest.is_empty() {
-        events.push(records::take_handed(&mut rest).ok_or_else(|| unread("an event in it is cut off"))?);
-    }
-    let head::GivenAway { fleet, from, to, log, sinks } = head;
+/// What [`of_given`] has written, by the clock of this shard: for which fleet, and what.
+pub(super) fn given(body: Bytes, now_us: i64) -> Result<(String, Given), Unread> {
+    let (head, rest) = split::<head::GivenAway>(body)?;
+    let events = handed(rest, head.now_us, now_us)?;
+    let head::GivenAway { fleet, from, to, log, sinks, .. } = head;
     // Stored without that sink, it would be lost for it.
-    if events.iter().any(|event: &Handed| event.waiting.iter().any(|sink| sink >= sinks.len())) {
+    if events.iter().any(|event| event.waiting.iter().any(|sink| sink >= sinks.len())) {
         return Err(unread("an event in it waits for a sink that it does not name"));
     }
     Ok((fleet, Given { from, to, log, sinks, events }))
+}
+
+/// Events with what they bring along, from a shard on whose clock it was `theirs`, if it says so, to one where it is `ours`.
+fn handed(mut rest: Bytes, theirs: Option<i64>, ours: i64) -> Result<Vec<Handed>, Unread> {
+    let apart = theirs.map_or(0, |theirs| ours.saturating_sub(theirs));
+    let mut events = Vec::new();
+    while !rest.is_empty() {
+        let event = records::take_handed(&mut rest).ok_or_else(|| unread("an event in it is cut off"))?;
+        events.push(Handed { accepted_at_us: event.accepted_at_us.saturating_add(apart), ..event });
+    }
+    Ok(events)
 }
 
 /// The body of the answer to a batch.

@@ -1,12 +1,12 @@
-//! The API server or the leader is away: traffic goes on as it was, and nobody writes who does not lead.
+//! The API server, the leader or the name servers are away: traffic goes on as it was, and nobody writes who does not lead.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use signalbox_cluster::Fault;
-use signalbox_e2e::{NAMESPACE, breaker, eventually, writes};
+use signalbox_e2e::{Load, LoadSpec, NAMESPACE, breaker, eventually, writes};
 
-use super::{LIMIT, RATE, all_arrive, note, pair, quick};
+use super::{LIMIT, RATE, all_arrive, note, pair, quick, serve};
 use crate::theatre::Act;
 
 /// Nothing is known of anybody then, and so nothing is done.
@@ -33,6 +33,32 @@ pub(crate) async fn api_server(act: Act) -> Result<()> {
     let sent = all_arrive(&two, &load, 0).await?;
     ensure!(sent.errors.is_empty() && sent.rejected.is_empty(), "producers noticed: {sent:?}");
     two.fleet.ready().await.map(drop)
+}
+
+/// Who is connected stays so, and regions are asked at addresses.
+pub(crate) async fn name_servers(act: Act) -> Result<()> {
+    let two = pair(act, 1, quick()).await?;
+    // Producers that keep their connections: those that come anew find nobody's address, here or elsewhere.
+    let mut spec = LoadSpec::new("orders", RATE, RATE * 45).from_region(&two.stays).trying(Duration::from_secs(5), 0);
+    spec.reconnect_every = u64::from(u32::MAX);
+    let load = Load::start_with(&two.scene, &spec).await?;
+    load.sends().await?;
+    let fault = two.cluster.inject(Fault::NameServersStopped).await?;
+    let both = [&two.stays, &two.fails];
+    let mut before = Vec::new();
+    for region in both {
+        before.push(two.sinks.tally(region).await?.received);
+    }
+    serve(&two, &both, Duration::from_secs(30)).await?;
+    for (region, before) in both.into_iter().zip(before) {
+        let received = two.sinks.tally(region).await?.received - before;
+        note(&format!("{received} events arrived in {region} without a name server"));
+        ensure!(received > RATE, "{received} events arrived in {region} within 30 s");
+    }
+    fault.mend().await?;
+    let sent = all_arrive(&two, &load, 0).await?;
+    ensure!(sent.errors.is_empty() && sent.rejected.is_empty(), "producers noticed: {sent:?}");
+    Ok(())
 }
 
 /// A leader that stood still for half a minute is not the leader any more, and must have noticed before it writes.

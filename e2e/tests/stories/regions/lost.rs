@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use kube::ResourceExt as _;
+use serde_json::json;
+use signalbox::api::BreakerStatus;
 use signalbox_cluster::{Fault, Injected};
 use signalbox_e2e::{Pair, breaker, last_connection};
 
-use super::{LIMIT, RATE, all_arrive, note, pair, quick, since};
+use super::{LIMIT, RATE, all_arrive, note, pair, quick, serve, since};
 use crate::theatre::Act;
 
 pub(crate) async fn cut_off(act: Act) -> Result<()> {
@@ -54,7 +56,7 @@ pub(crate) async fn lossy(act: Act) -> Result<()> {
     let two = pair(act, 1, quick()).await?;
     let load = two.load(RATE, 25).await?;
     let fault = two.cluster.inject(Fault::Lossy { region: &two.fails, percent: 5 }).await?;
-    serves(&two, Duration::from_secs(20)).await?;
+    serve(&two, &[&two.fails], Duration::from_secs(20)).await?;
     fault.mend().await?;
     all_arrive(&two, &load, 1).await.map(drop)
 }
@@ -64,12 +66,69 @@ pub(crate) async fn slow(act: Act) -> Result<()> {
     let two = pair(act, 1, quick()).await?;
     let load = two.load(RATE, 25).await?;
     let fault = two.cluster.inject(Fault::Slow { region: &two.fails, delay: Duration::from_millis(150) }).await?;
-    serves(&two, Duration::from_secs(20)).await?;
+    serve(&two, &[&two.fails], Duration::from_secs(20)).await?;
     fault.mend().await?;
     let sent = all_arrive(&two, &load, 0).await?;
     ensure!(sent.rejected.is_empty(), "somebody was turned away: {sent:?}");
     // Connections are begun anew all the while, so that these waits are those of the network.
     ensure!(sent.latency_ms.p99 >= 300.0, "nothing was slow: {sent:?}");
+    Ok(())
+}
+
+/// A region that is gone for 20 s and back for 20 s, again and again: each trip is longer than the one before, and none
+/// ends before its time.
+pub(crate) async fn flapping(act: Act) -> Result<()> {
+    const TIMES: usize = 3;
+    const SPAN: Duration = Duration::from_secs(20);
+    let (base, longest) = (8, 30);
+    let two = pair(
+        act,
+        1,
+        json!({
+            "window": "5s", "minimumAttempts": 10, "baseTripTime": format!("{base}s"),
+            "maxTripTime": format!("{longest}s"), "rampPercents": [50, 100],
+        }),
+    )
+    .await?;
+    let load = two.load(RATE, 110).await?;
+    let mut seen: Vec<BreakerStatus> = Vec::new();
+    for _ in 0..TIMES {
+        let fault = two.cut().await?;
+        watch(&two, SPAN, &mut seen).await?;
+        fault.mend().await?;
+        watch(&two, SPAN, &mut seen).await?;
+    }
+    two.fleet.breaker(&two.fails, "Serving", LIMIT).await?;
+
+    let mut trips = 0;
+    for (found, next) in seen.iter().zip(seen.iter().skip(1)) {
+        let into = next.phase == "Tripped" && found.phase != "Tripped";
+        trips += i32::from(into);
+        ensure!(!into || next.trips == trips, "{trips} trips were seen, and {next:?}");
+        if let Some(until) = next.until.as_ref().filter(|_| into) {
+            let (half, drawn) = (longest.min(base << (trips - 1)) / 2, until.0.as_second() - next.since.0.as_second());
+            ensure!(drawn >= half, "trip {trips} is over after {drawn} s: {next:?}");
+            note(&format!("trip {trips} was to last for {drawn} s"));
+        }
+        if let Some(until) = found.until.as_ref().filter(|_| found.phase == "Tripped" && next.phase != "Tripped") {
+            ensure!(next.since.0 >= until.0, "it came back before its time: {found:?}, then {next:?}");
+        }
+    }
+    ensure!((2..=TIMES).contains(&usize::try_from(trips)?), "{trips} trips in {TIMES} times: {seen:?}");
+    all_arrive(&two, &load, 1).await.map(drop)
+}
+
+/// What is said of the breaker of the region that fails, whenever that changes, for so long.
+async fn watch(two: &Pair, long: Duration, seen: &mut Vec<BreakerStatus>) -> Result<()> {
+    let begin = Instant::now();
+    while begin.elapsed() < long {
+        let status = two.fleet.status_where("there is a status", LIMIT, |_| Ok(())).await?;
+        let found = breaker(&status, &two.fails)?;
+        if seen.last().is_none_or(|last| (&last.phase, &last.since) != (&found.phase, &found.since)) {
+            seen.push(found.clone());
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
     Ok(())
 }
 
@@ -86,24 +145,11 @@ pub(crate) async fn one_node(act: Act) -> Result<()> {
     let node = &nodes.iter().find(|(_, node)| *node != kept).unwrap_or(&nodes[0]).1;
     let load = two.load(RATE, 30).await?;
     let fault = two.cluster.inject(Fault::NodeGone { node }).await?;
-    serves(&two, Duration::from_secs(15)).await?;
+    serve(&two, &[&two.fails], Duration::from_secs(15)).await?;
     fault.mend().await?;
     // Kubernetes lists a shard on a lost node for most of a minute: producers try elsewhere meanwhile.
     all_arrive(&two, &load, 100).await?;
     two.fleet.ready().await.map(drop)
-}
-
-/// The region keeps its traffic for so long.
-async fn serves(two: &Pair, long: Duration) -> Result<()> {
-    let begin = Instant::now();
-    while begin.elapsed() < long {
-        let status = two.fleet.status_where("there is a status", LIMIT, |_| Ok(())).await?;
-        let found = breaker(&status, &two.fails)?;
-        let phase = &found.phase;
-        ensure!(phase == "Serving", "{phase} after {}: {}: {:?}", since(begin), found.message, status.regions);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    Ok(())
 }
 
 /// The region is Tripped, for the one reason that the network can be.

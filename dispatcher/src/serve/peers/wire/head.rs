@@ -34,6 +34,9 @@ pub(super) struct Said {
     pub(super) message: Option<Words>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) sinks: Vec<String>,
+    /// What time it is where this is written, in microseconds since 1970. Absent of shards that did not say so yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) now_us: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +56,9 @@ pub(super) struct GivenAway {
     pub(super) to: String,
     pub(super) log: u64,
     pub(super) sinks: Vec<String>,
+    /// As of [`Said::now_us`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) now_us: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
 use signalbox_contract::{Peer, RoutingTable};
@@ -15,6 +15,9 @@ use crate::claims::{self, Message, Slots};
 use crate::serve::claiming::{Handed, Parcel};
 use crate::serve::ingest::Given;
 use crate::serve::log::{Origin, SinkSet};
+
+/// A time, where it does not matter.
+const NOW: i64 = 1_700_000_000_000_000;
 
 fn address() -> impl Strategy<Value = Address> {
     (".{0,8}", ".{0,8}", any::<u32>(), any::<u32>()).prop_map(|(fleet, region, from, to)| Address {
@@ -98,11 +101,11 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let said = Parcel { message, sinks, events };
-        let body = of_parcel(&address, &said);
-        prop_assert_eq!(parcel(body.clone()).unwrap(), (address.clone(), Some(said.clone())));
-        let short = parcel(body.slice(..cut.index(body.len())));
+        let body = of_parcel(&address, &said, NOW);
+        prop_assert_eq!(parcel(body.clone(), NOW).unwrap(), (address.clone(), Some(said.clone())));
+        let short = parcel(body.slice(..cut.index(body.len())), NOW);
         prop_assert!(short.map_or(true, |(_, less)| less.unwrap().events.len() < said.events.len()));
-        prop_assert_eq!(parcel(of_hello(&address)).unwrap(), (address, None));
+        prop_assert_eq!(parcel(of_hello(&address), NOW).unwrap(), (address, None));
     }
 
     #[test]
@@ -132,9 +135,9 @@ proptest! {
             let named = event.waiting.iter().map(|sink| sink % said.sinks.len());
             event.waiting = named.fold(SinkSet::default(), SinkSet::with);
         }
-        let body = of_given(&fleet, &said);
-        prop_assert_eq!(given(body.clone()).unwrap(), (fleet, said.clone()));
-        let short = given(body.slice(..cut.index(body.len())));
+        let body = of_given(&fleet, &said, NOW);
+        prop_assert_eq!(given(body.clone(), NOW).unwrap(), (fleet, said.clone()));
+        let short = given(body.slice(..cut.index(body.len())), NOW);
         prop_assert!(short.map_or(true, |(_, less)| less.events.len() < said.events.len()));
     }
 
@@ -143,8 +146,27 @@ proptest! {
         let (fleet, from, to) = ("orders".to_owned(), "us".to_owned(), "eu".to_owned());
         let sinks: Vec<_> = (0..named).map(|at| at.to_string()).collect();
         let is_known = event.waiting.iter().all(|sink| sink < named);
-        let body = of_given(&fleet, &Given { from, to, log: 1, sinks, events: vec![event] });
-        prop_assert_eq!(given(body).is_ok(), is_known);
+        let body = of_given(&fleet, &Given { from, to, log: 1, sinks, events: vec![event] }, NOW);
+        prop_assert_eq!(given(body, NOW).is_ok(), is_known);
+    }
+
+    #[test]
+    fn an_event_is_as_old_where_it_is_read_as_where_it_was_written_however_far_the_clocks_are_apart(
+        address in address(),
+        message in message(),
+        event in handed(),
+        age in 0..NOW,
+        theirs in 0..NOW,
+    ) {
+        let event = Handed { accepted_at_us: theirs - age, ..event };
+        let said = Parcel { message, sinks: Vec::new(), events: vec![event.clone()] };
+        let (_, read) = parcel(of_parcel(&address, &said, theirs), NOW).unwrap();
+        prop_assert_eq!(NOW - read.unwrap().events[0].accepted_at_us, age);
+        let [from, to] = ["a", "b"].map(str::to_owned);
+        let event = Handed { waiting: SinkSet::default(), ..event };
+        let said = Given { from, to, log: 1, sinks: Vec::new(), events: vec![event] };
+        let (_, read) = given(of_given("f", &said, theirs), NOW).unwrap();
+        prop_assert_eq!(NOW - read.events[0].accepted_at_us, age);
     }
 
     #[test]
@@ -163,12 +185,12 @@ proptest! {
         let mut behind = vec![1, 2, 0, 0, 0, b'{', b'}'];
         behind.extend_from_slice(&bytes);
         let address = Address { fleet: String::new(), region: String::new(), from: 0, to: 1 };
-        let mut changed = of_parcel(&address, &Parcel { message, sinks: Vec::new(), events }).to_vec();
+        let mut changed = of_parcel(&address, &Parcel { message, sinks: Vec::new(), events }, NOW).to_vec();
         let at = at.index(changed.len());
         changed.splice(at..at, bytes.iter().copied());
         for body in [bytes, behind, changed] {
             let body = Bytes::from(body);
-            let _ = (parcel(body.clone()), batch(body.clone()), given(body.clone()), answers(&body));
+            let _ = (parcel(body.clone(), NOW), batch(body.clone()), given(body.clone(), NOW), answers(&body));
         }
     }
 }
@@ -177,9 +199,9 @@ proptest! {
 fn another_version_is_refused_and_says_so() {
     let address = Address { fleet: "orders".to_owned(), region: "eu".to_owned(), from: 0, to: 1 };
     let said = Parcel { message: Message::Sealed(3), sinks: Vec::new(), events: Vec::new() };
-    let mut body = of_parcel(&address, &said).to_vec();
+    let mut body = of_parcel(&address, &said, NOW).to_vec();
     body[0] = 2;
-    let sentence = parcel(body.clone().into()).unwrap_err().to_string();
+    let sentence = parcel(body.clone().into(), NOW).unwrap_err().to_string();
     assert!(sentence.contains("version 2") && sentence.contains("version 1"), "{sentence}");
     assert_eq!(batch(body.into()).unwrap_err().to_string(), sentence);
 }
@@ -197,6 +219,18 @@ fn what_a_later_version_adds_to_a_head_is_ignored_and_what_sizes_promise_is_not_
     body.extend_from_slice(many.as_bytes());
     assert!(batch(body.into()).unwrap_err().to_string().contains("cut off"));
     assert!(batch(Bytes::from_static(&[1, 255, 255, 255, 255])).unwrap_err().to_string().contains("head"));
+}
+
+#[test]
+fn from_a_shard_that_does_not_say_what_time_it_is_times_are_taken_as_they_are() {
+    let head = br#"{"fleet":"f","from":"a","to":"b","log":1,"sinks":[]}"#;
+    let (origin, waiting) = (Origin { epoch: 0, log: 1, position: 2 }, SinkSet::default().with(0));
+    let event =
+        Handed { origin, accepted_at_us: 42, key: None, waiting, identity: 3, record: Bytes::from_static(b"e") };
+    let mut body = BytesMut::from(&[1, u8::try_from(head.len()).unwrap(), 0, 0, 0][..]);
+    body.extend_from_slice(head);
+    super::records::put_handed(&mut body, &event);
+    assert_eq!(given(body.freeze(), NOW).unwrap().1.events, [event]);
 }
 
 #[test]
