@@ -13,6 +13,7 @@ mod support;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -158,4 +159,41 @@ async fn a_key_that_is_always_refused_holds_up_no_other_key_and_keeps_its_order(
         let of_key: Vec<u64> = taken.iter().filter(|(k, _)| *k == format!("key-{key}")).map(|&(_, n)| n).collect();
         assert_eq!(of_key, (0..100).collect::<Vec<_>>(), "key-{key}");
     }
+}
+
+#[tokio::test]
+async fn a_sink_that_hangs_is_told_of_before_its_timeouts_are_and_no_more_when_it_is_back() {
+    let home = tempfile::tempdir().unwrap();
+    let sink = sink(home.path()).await;
+    // Attempts have two seconds.
+    let shard = Shard::start(&config(&[("hangs", &format!("http://{}/", sink.listen))])).await;
+    let send = async |from: u64| {
+        for id in from..from + 100 {
+            assert_eq!(shard.send(id, &format!("key-{id}")).await.status, 202);
+        }
+    };
+    send(0).await;
+    shard.drained().await;
+    sink.behave(&json!({"hang": true})).await;
+    let hangs = Instant::now();
+    send(100).await;
+    let failing = async || {
+        let report = shard.daemon.report().await;
+        (report["sinks"][0]["failingMs"].as_u64().unwrap(), report["sinks"][0]["consecutiveFailures"].as_u64().unwrap())
+    };
+    let told = eventually("a row of three seconds", || async {
+        let (row, failures) = failing().await;
+        (row >= 3_000).then_some((row, failures, hangs.elapsed()))
+    })
+    .await;
+    println!("{told:?}");
+    let (row, failures, after) = told;
+    assert!(Duration::from_millis(row) <= after, "{told:?}");
+    assert!(failures >= 3, "{told:?}");
+    // By timeouts alone, at least seven: the attempts, a trip, a probe, a trip, and a probe.
+    assert!(after < Duration::from_millis(6_500), "{told:?}");
+    sink.behave(&json!({"hang": false})).await;
+    shard.drained().await;
+    assert_eq!(failing().await, (0, 0));
+    assert_eq!(sink.summary().await["out_of_order"], 0);
 }

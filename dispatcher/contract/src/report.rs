@@ -85,11 +85,14 @@ pub struct SinkReport {
     pub failed_attempts_total: u64,
     /// Failed attempts since the last success. Zero while the sink is well, and while nothing waits for it.
     pub consecutive_failures: u64,
-    /// How long the sink has failed without a break: from the first failure of the row to the latest, in milliseconds. What
-    /// has not been tried since is not in it. Probes that fail lengthen it, also while the sink's breaker is tripped. Only
-    /// what says that the sink as a whole is unwell is such a failure (5xx, no answer in time, no connection): one that
-    /// refuses an event (4xx) is there, and ends the row, though it counts in `consecutive_failures`; one that throttles
-    /// neither lengthens nor ends it. 0: fewer than two failures in the row, or nothing waits for the sink.
+    /// How long the sink has failed without a break: from the beginning of the first attempt of the row, or from the last
+    /// answer if that was later, to the beginning of the latest, in milliseconds. So it never is longer than the sink was
+    /// away, and what has not been tried since is not in it. An attempt under way is one of the row as soon as three have
+    /// failed and its own answer is late: after 750 ms, or twice what the sink usually takes, whichever is longer. Of a sink
+    /// that hangs, that is known before its timeout is over. Probes that fail lengthen the row, also while the sink's breaker
+    /// is tripped. Only what says that the sink as a whole is unwell is such a failure (5xx, no answer in time, no
+    /// connection): one that refuses an event (4xx) is there, and ends the row, though it counts in `consecutive_failures`;
+    /// one that throttles neither lengthens nor ends it. 0: fewer than two failures in the row, or nothing waits for the sink.
     #[serde(default)]
     pub failing_ms: u64,
     /// Where the sink's breaker is.

@@ -107,6 +107,7 @@ impl Delivery {
                     unreadable = Some(now + UNREADABLE_WAIT);
                 }
                 while let Some(sent) = flow.next(now) {
+                    self.health.began(sent.at, flow.patience());
                     attempts.push(self.attempt(sent));
                 }
             }
@@ -174,7 +175,7 @@ impl Delivery {
         if matches!(verdict, Verdict::Throttled(_)) {
             self.metrics.throttled(self.id);
         }
-        self.health.ended(verdict, now);
+        self.health.ended(sent.at, Some(verdict), now);
         let ended = flow.ended(&sent, verdict, now, random::next());
         let Some(failure) = answer.failure() else {
             self.writer.settle(self.id, sent.entry)?;
@@ -220,7 +221,8 @@ impl Delivery {
             Unsendable::Senseless(e) => format!("the event at position {position} cannot be sent: {e}"),
         };
         self.failed(&message);
-        let ended = flow.unreadable(&sent);
+        self.health.ended(sent.at, None, now);
+        let ended = flow.unreadable(&sent, now);
         if matches!(why, Unsendable::Unread(_)) {
             flow.wait(&sent, &ended, now, random::next());
             return Ok(None);

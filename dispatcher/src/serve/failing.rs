@@ -1,9 +1,17 @@
 //! For how long a sink has failed without a break. Pure. May import the verdicts of `answer`, and `breaker`'s times.
 //!
 //! ```text
-//! answered . . failed failed . (tripped) . probe failed . . . probe answered
-//!              |<------------------------------------->|      the row is over
+//! sent .  sent                                    sent            sent
+//!    |      |......... no answer in time            |.. 500         |....... no answer yet, and it is late
+//! answered  |<-------------------------------------------------- -->|       the row, until something is answered
 //! ```
+//!
+//! A row goes from the beginning of its first attempt that failed to the beginning of its latest. What an attempt waited in
+//! vain is not in it: a sink that has forgotten a request while it was away answers others long before that one's time is
+//! over, and only those that were begun since know of it. So what a sink is away for is the most that a row can last,
+//! however it was away. An attempt that is late counts as failed while it is under way, as soon as [`SEVERAL`] have failed
+//! in earnest: of a sink that hangs, that is known sooner by all of its timeout. Nothing of it is from before the last
+//! answer.
 //!
 //! The breaker begins anew with each of its phases; this does not, so it tells an outage from a hiccup also while the sink
 //! is left alone. Failures that are further apart than [`GAP`] are of two rows: nothing waited in between, or it would have
@@ -17,58 +25,69 @@ use super::breaker::LONGEST_TRIP;
 /// Longer than a sink is left alone for which something waits, with the time that an attempt takes.
 const GAP: Duration = Duration::from_secs(4 * LONGEST_TRIP.as_secs());
 
+/// Failures from which attempts that are late count.
+const SEVERAL: u32 = 3;
+
 /// The failures since something was answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Row(Option<(Instant, Instant)>);
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    answered: Option<Instant>,
+    failures: Option<Failures>,
+    /// Attempts under way that were begun in this row, the oldest first: when, and when they are late.
+    under_way: Vec<(Instant, Instant)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    count: u32,
+    /// When the first was begun, and the latest.
+    first: Instant,
+    latest: Instant,
+}
 
 impl Row {
-    /// An attempt has ended.
-    pub(super) fn ended(&mut self, verdict: Verdict, now: Instant) {
-        match verdict {
-            Verdict::Taken | Verdict::Refused => self.0 = None,
-            Verdict::Failed | Verdict::TimedOut | Verdict::Gone => {
-                let row = self.0.filter(|(_, latest)| now.saturating_duration_since(*latest) <= GAP);
-                self.0 = Some((row.map_or(now, |(first, _)| first), now));
-            }
-            Verdict::Throttled(_) => {}
+    /// An attempt begins, and is late after `patience`: nothing if that is not known.
+    pub(super) fn began(&mut self, at: Instant, patience: Option<Duration>) {
+        // Of a sink that is well nothing has to be kept.
+        if self.failures.is_some()
+            && let Some(patience) = patience
+        {
+            self.under_way.push((at, at + patience));
         }
     }
 
-    /// From the first to the latest.
-    pub(super) fn lasted(&self) -> Duration {
-        self.0.map_or(Duration::ZERO, |(first, latest)| latest.saturating_duration_since(first))
+    /// An attempt that was begun then has ended. No verdict: it was none, nothing was sent.
+    pub(super) fn ended(&mut self, began: Instant, verdict: Option<Verdict>, now: Instant) {
+        if let Some(at) = self.under_way.iter().position(|(at, _)| *at == began) {
+            self.under_way.remove(at);
+        }
+        match verdict {
+            Some(Verdict::Taken | Verdict::Refused) => {
+                self.answered = Some(now);
+                self.failures = None;
+                self.under_way.clear();
+            }
+            Some(Verdict::Failed | Verdict::TimedOut | Verdict::Gone) => {
+                let began = self.answered.map_or(began, |answered| began.max(answered));
+                let row = self.failures.filter(|row| began.saturating_duration_since(row.latest) <= GAP);
+                self.failures = Some(row.map_or(Failures { count: 1, first: began, latest: began }, |row| Failures {
+                    count: row.count.saturating_add(1),
+                    latest: row.latest.max(began),
+                    ..row
+                }));
+            }
+            Some(Verdict::Throttled(_)) | None => {}
+        }
+    }
+
+    /// From the first to the latest, as it is known now.
+    pub(super) fn lasted(&self, now: Instant) -> Duration {
+        let Some(row) = self.failures else { return Duration::ZERO };
+        let late = self.under_way.iter().filter(|(_, late)| *late <= now).map(|(began, _)| *began).max();
+        let latest = late.filter(|_| row.count >= SEVERAL).map_or(row.latest, |late| late.max(row.latest));
+        latest.saturating_duration_since(row.first)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Row;
-    use crate::serve::answer::Verdict::{self, Failed, Gone, Refused, Taken, Throttled, TimedOut};
-    use std::time::{Duration, Instant};
-
-    /// In seconds, what ended and when.
-    fn lasted(rows: &[(u64, Verdict)]) -> u64 {
-        let (start, mut row) = (Instant::now(), Row::default());
-        for (at, verdict) in rows {
-            row.ended(*verdict, start + Duration::from_secs(*at));
-        }
-        row.lasted().as_secs()
-    }
-
-    #[test]
-    fn a_row_lasts_from_its_first_failure_to_its_latest_and_ends_with_an_answer() {
-        let throttled = Throttled(Duration::ZERO);
-        for (rows, seconds) in [
-            (&[][..], 0),
-            (&[(3, Failed)], 0),
-            (&[(3, Failed), (4, TimedOut), (10, Failed)], 7),
-            (&[(3, Failed), (10, Taken)], 0),
-            (&[(3, Failed), (10, Refused), (12, Failed), (13, Gone)], 1),
-            (&[(3, Failed), (4, throttled), (9, Failed), (99, throttled)], 6),
-            (&[(3, Failed), (123, Failed), (243, Failed)], 240),
-            (&[(3, Failed), (124, Failed), (126, Failed)], 2),
-        ] {
-            assert_eq!(lasted(rows), seconds, "{rows:?}");
-        }
-    }
-}
+mod tests;

@@ -7,7 +7,11 @@
 //!  next() ----------------------------------> one attempt ----------------------> ended(): all four learn
 //! ```
 //!
-//! May import `lanes`, `breaker`, `limit`, `budget`, `backoff`, the verdicts of `answer`, and `log`.
+//! An attempt that was begun before the breaker's phase is of another time: it takes no place of those that the phase
+//! allows, as it may have been forgotten by its sink. Of all together, never more than the sink's `maxConcurrency` are under
+//! way.
+//!
+//! May import `lanes`, `breaker`, `limit`, `budget`, `backoff`, `patience`, the verdicts of `answer`, and `log`.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +24,7 @@ use super::budget::Budget;
 use super::lanes::{Lanes, Outlook, Setback};
 use super::limit::{Limit, Sample};
 use super::log::Entry;
+use super::patience::{self, Patience};
 
 /// An attempt under way.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +32,8 @@ pub(super) struct Sent {
     pub(super) entry: Entry,
     /// Which attempt of this process it is, from 1 on.
     pub(super) attempt: u32,
-    at: Instant,
+    /// When it began.
+    pub(super) at: Instant,
     ticket: Ticket,
 }
 
@@ -68,20 +74,30 @@ pub(super) struct Flow {
     breaker: Breaker,
     limit: Limit,
     budget: Budget,
+    patience: Patience,
     allowed: usize,
+    /// Attempts under way, and those of them that are of the breaker's time.
+    under_way: usize,
+    current: usize,
+    ticket: Ticket,
 }
 
 impl Flow {
     /// The flow to a sink of which nothing is known yet.
     pub(super) fn new(config: &SinkConfig, now: Instant) -> Self {
         let max = usize::try_from(config.max_concurrency).unwrap_or(usize::MAX);
+        let breaker = Breaker::new(now);
         Self {
             retry: config.retry,
             lanes: Lanes::new(config.ordering),
-            breaker: Breaker::new(now),
             limit: Limit::new(max),
             budget: Budget::new(now),
+            patience: Patience::default(),
             allowed: 0,
+            under_way: 0,
+            current: 0,
+            ticket: breaker.ticket(),
+            breaker,
         }
     }
 
@@ -98,14 +114,18 @@ impl Flow {
     /// The next attempt to make now.
     pub(super) fn next(&mut self, now: Instant) -> Option<Sent> {
         self.allowed = self.breaker.allowed(now, self.limit.current());
-        if self.lanes.in_flight() >= self.limit.current() {
+        self.keep_up();
+        if self.lanes.in_flight() >= self.beside(self.limit.current()) {
             self.limit.reached();
         }
+        let allowed = self.beside(self.allowed);
         let next = if self.breaker.first_probe() {
-            self.lanes.probe(now)?
+            self.lanes.probe(now, allowed)?
         } else {
-            self.lanes.next(now, self.allowed, self.budget.allows(now))?
+            self.lanes.next(now, allowed, self.budget.allows(now))?
         };
+        self.breaker.began(now, self.patience.time().unwrap_or(patience::LEAST));
+        (self.under_way, self.current) = (self.under_way + 1, self.current + 1);
         if next.on_budget {
             self.budget.retry();
         } else if next.attempt == 1 {
@@ -117,9 +137,34 @@ impl Flow {
     /// When [`Flow::next`] may have something that it has not now, unless an attempt ends before.
     pub(super) fn wake_at(&self) -> Option<Instant> {
         if self.breaker.first_probe() {
-            return self.lanes.probe_at();
+            let another = if self.current == 0 { None } else { Some(self.breaker.wake_at()?) };
+            return self.lanes.probe_at(self.limit.most(), another);
         }
-        self.breaker.wake_at().or_else(|| self.lanes.wake_at(self.allowed, self.budget.next()))
+        self.breaker.wake_at().or_else(|| self.lanes.wake_at(self.beside(self.allowed), self.budget.next()))
+    }
+
+    /// How long the sink's answers are waited for before they are late. Nothing if that is not known.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        self.patience.time()
+    }
+
+    /// What may be under way so that `allowed` of it are of the breaker's time.
+    fn beside(&self, allowed: usize) -> usize {
+        let older = self.under_way.saturating_sub(self.current);
+        if allowed == 0 { 0 } else { allowed.saturating_add(older).min(self.limit.most()) }
+    }
+
+    /// The breaker's time may be another one.
+    fn keep_up(&mut self) {
+        if self.ticket != self.breaker.ticket() {
+            (self.ticket, self.current) = (self.breaker.ticket(), 0);
+        }
+    }
+
+    /// An attempt is under way no more.
+    fn landed(&mut self, sent: &Sent) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.current = self.current.saturating_sub(usize::from(sent.ticket == self.ticket));
     }
 
     /// Where the sink is.
@@ -135,7 +180,7 @@ impl Flow {
     /// From when on an event could be sent and only the limit of attempts keeps it, unless something ends before. What
     /// a breaker holds back while it is not Serving is not counted: there it is the sink that fails.
     pub(super) fn limited_from(&self, now: Instant) -> Option<Instant> {
-        let reached = self.lanes.in_flight() >= self.limit.current();
+        let reached = self.lanes.in_flight() >= self.beside(self.limit.current());
         if !reached || self.breaker.phase() != BreakerPhase::Serving {
             return None;
         }
@@ -158,12 +203,17 @@ impl Flow {
             Verdict::TimedOut => (Evidence::Failed, Sample::Overrun),
             Verdict::Gone => (Evidence::Gone, Sample::Nothing),
         };
+        self.landed(sent);
+        if let Sample::Answered(took) = sample {
+            self.patience.answered(took);
+        }
         let current = sent.ticket == self.breaker.ticket();
         let limit = self.limit.current();
         if current && !self.breaker.first_probe() {
             self.limit.ended(sample, now);
         }
-        let change = self.breaker.ended(sent.ticket, evidence, now, limit, random);
+        let change = self.breaker.ended(sent.ticket, evidence, sent.at, now, limit, random);
+        self.keep_up();
         match change {
             Some(Change::Tripped) => self.limit.restart(),
             Some(Change::Answers | Change::Serving) => {
@@ -195,7 +245,9 @@ impl Flow {
     }
 
     /// The record of an event could not be read: it never was an attempt.
-    pub(super) fn unreadable(&mut self, sent: &Sent) -> Ended {
+    pub(super) fn unreadable(&mut self, sent: &Sent, now: Instant) -> Ended {
+        self.landed(sent);
+        self.breaker.ended(sent.ticket, Evidence::Neutral, sent.at, now, self.limit.current(), 0);
         let counted = self.lanes.failed(&sent.entry, Setback::Ours);
         Ended { change: None, counted, asked_wait: Duration::ZERO }
     }

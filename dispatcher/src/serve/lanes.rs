@@ -182,10 +182,10 @@ impl Lanes {
         self.take_off(id)
     }
 
-    /// The event that finds out whether the sink is back, whatever it waits for: one that has not been sent yet if
-    /// there is one, so that it is not always the same.
-    pub(super) fn probe(&mut self, now: Instant) -> Option<Next> {
-        if self.closed(now, 1) {
+    /// The event that finds out whether the sink is back, whatever it waits for, while fewer than `allowed` are in
+    /// flight: one that has not been sent yet if there is one, so that it is not always the same.
+    pub(super) fn probe(&mut self, now: Instant, allowed: usize) -> Option<Next> {
+        if self.closed(now, allowed) {
             return None;
         }
         let id = self.ready.pop_front().or_else(|| self.retries.pop_front());
@@ -223,10 +223,14 @@ impl Lanes {
         Outlook { events: self.events, blocked: self.events - lanes, largest: self.lengths.largest() }
     }
 
-    /// When [`Lanes::probe`] may have something that it has not now, unless an attempt ends before.
-    pub(super) fn probe_at(&self) -> Option<Instant> {
+    /// When [`Lanes::probe`] may have something that it has not now, unless an attempt ends before. `most` may be in
+    /// flight, from `from` on: nothing if that is so already.
+    pub(super) fn probe_at(&self, most: usize, from: Option<Instant>) -> Option<Instant> {
         let any = !(self.ready.is_empty() && self.retries.is_empty() && self.waiting.is_empty());
-        self.held_until.filter(|_| any && self.in_flight == 0)
+        if !any || self.in_flight >= most {
+            return None;
+        }
+        from.max(self.held_until)
     }
 
     /// The sink has taken `entry`.
@@ -397,7 +401,7 @@ mod tests {
         lanes.push(entry(0, None));
         lanes.hold(later);
         lanes.hold(now);
-        assert_eq!((lanes.next(now, 4, true), lanes.probe(now), lanes.wake_at(4, now)), (None, None, Some(later)));
+        assert_eq!((lanes.next(now, 4, true), lanes.probe(now, 1), lanes.wake_at(4, now)), (None, None, Some(later)));
         assert_eq!(next(&mut lanes, later).unwrap().position, 0);
     }
 
@@ -447,10 +451,10 @@ mod tests {
             let entry = next(&mut lanes, now).unwrap();
             fail(&mut lanes, &entry, now, Duration::from_mins(minutes));
         }
-        let probe = lanes.probe(now).unwrap().entry;
-        assert_eq!((probe.position, lanes.probe(now)), (2, None));
+        let probe = lanes.probe(now, 1).unwrap().entry;
+        assert_eq!((probe.position, lanes.probe(now, 1)), (2, None));
         fail(&mut lanes, &probe, now, Duration::from_mins(3));
-        assert_eq!(lanes.probe(now).unwrap().entry.position, 1);
+        assert_eq!(lanes.probe(now, 1).unwrap().entry.position, 1);
     }
 
     #[test]

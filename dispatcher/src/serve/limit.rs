@@ -77,6 +77,11 @@ impl Limit {
         self.now
     }
 
+    /// The most that it can be.
+    pub(super) fn most(&self) -> usize {
+        self.max
+    }
+
     /// The sink was down: what was learned before is of another time.
     pub(super) fn restart(&mut self) {
         *self = Self::new(self.max);

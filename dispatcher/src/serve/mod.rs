@@ -38,6 +38,7 @@ mod log;
 mod metrics;
 mod neighbours;
 mod ownership;
+mod patience;
 mod peers;
 mod processor;
 mod report;

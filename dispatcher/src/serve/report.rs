@@ -2,8 +2,8 @@
 //! `dead_letters`, the limits of `ingest`, `processor`, and `shutdown`'s phase.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use signalbox_contract::{LastFailure, ShardConfig, ShardReport, SinkReport, Usage};
 
@@ -40,9 +40,18 @@ impl Health {
         }
     }
 
-    /// An attempt has ended.
-    pub(super) fn ended(&self, verdict: Verdict, now: Instant) {
-        self.row.lock().unwrap_or_else(PoisonError::into_inner).ended(verdict, now);
+    /// An attempt begins, and is late after `patience`.
+    pub(super) fn began(&self, at: Instant, patience: Option<Duration>) {
+        self.row().began(at, patience);
+    }
+
+    /// An attempt that was begun then has ended.
+    pub(super) fn ended(&self, began: Instant, verdict: Option<Verdict>, now: Instant) {
+        self.row().ended(began, verdict, now);
+    }
+
+    fn row(&self) -> MutexGuard<'_, Row> {
+        self.row.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An attempt failed. Tells whether that is worth a line in the log.
@@ -121,7 +130,6 @@ impl Reporter {
             // What was refused for good is told by its dead letters. Nothing else waits, so nothing fails now.
             let waits = backlog_events > 0;
             let in_a_row = if waits { health.in_a_row.load(Ordering::Relaxed) } else { 0 };
-            let row = health.row.lock().unwrap_or_else(PoisonError::into_inner).lasted();
             SinkReport {
                 name: sink.name.clone(),
                 backlog_events,
@@ -129,7 +137,7 @@ impl Reporter {
                 delivered_total: self.metrics.delivered_total(id),
                 failed_attempts_total: health.failed_total.load(Ordering::Relaxed),
                 consecutive_failures: in_a_row,
-                failing_ms: if waits { millis(row) } else { 0 },
+                failing_ms: if waits { millis(health.row().lasted(now)) } else { 0 },
                 phase: breaker,
                 concurrency_limit: limit,
                 dead_letters: dead.letters_of(&sink.name),
@@ -172,11 +180,11 @@ fn settled((events, end): &(u64, Position), stats: &LogStats) -> u64 {
     (events + stats.end.saturating_sub(*end)).saturating_sub(stats.events).saturating_sub(stats.departed)
 }
 
-fn micros(span: std::time::Duration) -> u64 {
+fn micros(span: Duration) -> u64 {
     u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
 }
 
-fn millis(span: std::time::Duration) -> u64 {
+fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -3,7 +3,7 @@
 use signalbox_contract::BreakerPhase::{Probing, Serving, Tripped};
 
 use super::world::{World, time};
-use crate::fleet::{BreakerReason, Observation, TripCause};
+use crate::fleet::{BreakerReason, FleetSnapshot, Observation, SinkRates, TripCause};
 
 /// A sink fails from eu-west from the fifteenth second on, for so long.
 fn outage(lasts: u64, begins: u64) -> impl Fn(&str, &str, u64) -> u64 {
@@ -46,6 +46,54 @@ fn a_blip_of_five_seconds_never_trips() {
         for (probes, rate) in [(500, 100), (1000, 100), (1000, 1000), (1000, 10), (700, 20)] {
             let world = World { rate, probes, ..World::new(outage(5_000, begins)) }.run(60_000);
             assert_eq!(world.moves(), [], "began at {begins}, probes {probes}, rate {rate}");
+            assert_eq!(world.last("eu-west").reason, BreakerReason::Healthy);
+        }
+    }
+}
+
+/// What shards tell of a sink that hangs from then on, for so long: nothing ends until the first attempts time out after
+/// five seconds; then probes are made, of which each is late after 750 ms, and followed by another.
+fn hang(lasts: u64, begins: u64, first_probe: u64) -> World {
+    let seen = move |snapshot: &mut FleetSnapshot, at: u64| {
+        let Some(since) = at.checked_sub(begins) else { return };
+        let over = since >= lasts.max(first_probe);
+        for shard in snapshot.regions.get_mut("eu-west").unwrap().shards.values_mut() {
+            let Observation::Reading { value, .. } = &mut shard.report else { unreachable!() };
+            let Some(sink) = value.shard.sinks.iter_mut().find(|sink| sink.name == "fulfilment") else { continue };
+            if over {
+                continue;
+            }
+            let delivered = begins / 10;
+            (sink.delivered_total, sink.backlog_events, sink.in_flight) = (delivered, since / 10 + 1, 16);
+            let timed_out = since >= 5_000;
+            let probes = since.checked_sub(first_probe).map_or(0, |since| since / 750);
+            if timed_out {
+                (sink.failed_attempts_total, sink.consecutive_failures) = (16, 16);
+                sink.phase = if since < first_probe { Tripped } else { Probing };
+                sink.failing_ms = if probes == 0 { 2 } else { first_probe + (probes - 1) * 750 };
+            }
+            let failed = if timed_out { 3.2 } else { 0.0 };
+            value
+                .rates
+                .as_mut()
+                .unwrap()
+                .sinks
+                .insert("fulfilment".to_owned(), SinkRates { failed, ..SinkRates::default() });
+        }
+    };
+    World { seen: Box::new(seen), ..World::new(|_, _, _| 0) }
+}
+
+#[test]
+fn a_sink_that_hangs_trips_its_region_within_ten_seconds_and_one_that_does_for_five_never() {
+    for begins in BEGINNINGS {
+        for first_probe in [5_500, 5_800, 6_000] {
+            let world = hang(u64::MAX / 2, begins, first_probe).run(40_000);
+            let (at, region, phase) = world.moves()[0];
+            assert_eq!((region, phase), ("eu-west", Tripped));
+            assert!((begins + 6_000..=begins + 10_000).contains(&at), "hangs from {begins} on: tripped at {at}");
+            let world = hang(5_000, begins, first_probe).run(40_000);
+            assert_eq!(world.moves(), [], "hung from {begins} on");
             assert_eq!(world.last("eu-west").reason, BreakerReason::Healthy);
         }
     }
