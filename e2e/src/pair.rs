@@ -8,7 +8,7 @@ use serde_json::Value;
 use signalbox_cluster::{Cluster, Fault, Injected, Tap};
 use signalbox_contract::EVENTS_PORT;
 
-use crate::{Fleet, FleetSpec, Load, LoadResult, LoadSpec, Scene, Sinks, eventually, known_everywhere};
+use crate::{Fleet, FleetSpec, Load, LoadResult, LoadSpec, Scene, SinkSpec, Sinks, eventually, known_everywhere};
 
 /// How long a producer waits for an answer before it tries once more, as many clients do by default.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -32,14 +32,22 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// A fleet that is ready, with so many shards in each region, and with this `spec.breaker`.
-    pub async fn start(scene: Scene, cluster: Arc<Cluster>, shards: u32, breaker: Value) -> Result<Self> {
+    /// A fleet that is ready, with so many shards in each region, with this `spec.breaker`, and whose sink has this long to
+    /// answer.
+    pub async fn start(
+        scene: Scene,
+        cluster: Arc<Cluster>,
+        shards: u32,
+        breaker: Value,
+        timeout: &str,
+    ) -> Result<Self> {
         let stays = scene.stage.leader_region(&cluster).await?;
         let fails = cluster.regions().into_iter().find(|region| *region != stays);
         let fails = fails.context("the cluster has one region only")?;
         let regions = [stays.clone(), fails.clone()];
         let sinks = Sinks::start(&scene, "fulfilment", &regions).await?;
         let mut spec = FleetSpec::new("orders", &regions, shards, &sinks);
+        spec.sinks = vec![SinkSpec::new("fulfilment", sinks.uri()).with("timeout", timeout.into())];
         spec.more = vec![("breaker".to_owned(), breaker)];
         let fleet = Fleet::apply(&scene, &spec).await?;
         fleet.ready().await?;

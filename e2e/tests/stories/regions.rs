@@ -28,7 +28,7 @@ pub(crate) const RATE: u64 = 100;
 
 /// A fleet in two regions, with so many shards in each.
 pub(crate) async fn pair(act: Act, shards: u32, breaker: serde_json::Value) -> Result<Pair> {
-    Pair::start(act.scene, act.cluster, shards, breaker).await
+    Pair::start(act.scene, act.cluster, shards, breaker, "1s").await
 }
 
 /// Everything that was sent was accepted, but for at most so many of a thousand, and all of it has arrived.

@@ -62,7 +62,7 @@ impl Part {
         injections: u32,
         rate: u64,
     ) -> Result<Measured> {
-        let pair = Pair::start(scene, cluster, 1, self.breaker()).await?;
+        let pair = Pair::start(scene, cluster, 1, self.breaker(), "5s").await?;
         let mut all = Vec::new();
         for number in 1..=injections {
             let one = self.inject(&pair, rate, number).await.with_context(|| format!("injection {number}"))?;
