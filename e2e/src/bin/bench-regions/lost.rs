@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures::future::{join_all, try_join_all};
-use serde_json::json;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
 use signalbox::api::{EventDispatcher, EventDispatcherStatus};
 use signalbox_cluster::{Cluster, Fault};
 use signalbox_e2e::bench::note;
@@ -31,6 +32,8 @@ const PER_SHARD: u64 = 50;
 const SHARDS: (u32, u32) = (2, 4);
 /// Four fifths of what three regions can do at rest.
 const RATE: u64 = 3 * SHARDS.0 as u64 * PER_SHARD * 4 / 5;
+/// Events that each shard is given before, all at once: half a minute of work.
+const TAUGHT: u64 = 30 * PER_SHARD;
 /// Seconds that are looked at before the fault, for which the region is gone, and in which there is load when it comes back.
 const BEFORE: u64 = 12;
 const GONE: u64 = 45;
@@ -85,11 +88,19 @@ impl Three {
         Ok(Self { scene, cluster, third, fleet, sinks })
     }
 
-    /// Gives it more than it can do for a moment: what a shard can settle is learned from that.
+    /// Gives every shard more than it can do for a while: what one can settle is learned from that.
     async fn teach(&self) -> Result<()> {
-        let rate = 2 * RATE;
-        let spec = LoadSpec::new("orders", rate, rate * 15).from_region(&self.third.stays).of_many();
-        let load = Load::start_with(&self.scene, &spec).await?;
+        let mut sources = Vec::new();
+        for pod in self.scene.pods("signalbox.dev/fleet=orders").await? {
+            let (pod, source) = (pod.name_any(), format!("/taught/{}", pod.name_any()));
+            let event = |number: u64| {
+                json!({"specversion": "1.0", "id": number.to_string(), "source": source, "type": "taught",
+                    "partitionkey": number.to_string()})
+            };
+            let events: Vec<Value> = (0..TAUGHT).map(event).collect();
+            self.scene.send_batch_to_pod(&pod, &Value::Array(events)).await?;
+            sources.push(source);
+        }
         let known = self.fleet.status_where("what a shard can settle is known", LIMIT, |status| {
             for region in &status.regions {
                 let scaling = region.scaling.as_ref().context("nothing is said of its size")?;
@@ -97,14 +108,12 @@ impl Three {
             }
             Ok(())
         });
-        let known = known.await?;
-        accepted_arrives(&self.sinks, &load, LIMIT).await?;
-        for region in &known.regions {
-            note(&format!(
-                "lost: {}: {:?}",
-                region.name,
-                region.scaling.as_ref().and_then(|known| known.capacity.as_ref())
-            ));
+        for region in known.await?.regions {
+            let capacity = region.scaling.and_then(|scaling| scaling.capacity);
+            note(&format!("lost: {}: a shard can settle {capacity:?}", region.name));
+        }
+        for source in sources {
+            self.sinks.all_arrive(&source, TAUGHT, LIMIT).await?;
         }
         Ok(())
     }
