@@ -98,11 +98,7 @@ impl Fleet {
 
     async fn push(&self, table: &Value) {
         for region in [&self.a, &self.b] {
-            for shard in &region.shards {
-                let answer = region.put(shard, "/v1/traffic", table).await.unwrap();
-                assert_eq!(answer, (204, String::new()));
-                assert_eq!(shard.daemon.report().await["traffic"]["version"], table["version"]);
-            }
+            push_to(region, table).await;
         }
     }
 
@@ -115,6 +111,15 @@ impl Fleet {
     async fn drained(&self) {
         self.a.drained().await;
         self.b.drained().await;
+    }
+}
+
+/// Gives the shards of one region this table.
+async fn push_to(region: &Region, table: &Value) {
+    for shard in &region.shards {
+        let answer = region.put(shard, "/v1/traffic", table).await.unwrap();
+        assert_eq!(answer, (204, String::new()));
+        assert_eq!(shard.daemon.report().await["traffic"]["version"], table["version"]);
     }
 }
 
@@ -333,6 +338,42 @@ async fn slots_change_hands_in_both_regions_while_one_is_emptied() {
     fleet.drained().await;
     told.arrived(&fleet.b.sink).await;
     assert_eq!(fleet.b.sink.summary().await["duplicates"], json!(0));
+}
+
+#[tokio::test]
+async fn regions_that_do_not_agree_who_gives_send_nothing_round_in_circles_and_lose_nothing() {
+    let mut fleet = Fleet::start([1, 1]).await;
+    for region in [&fleet.a, &fleet.b] {
+        region.sink.behave(&json!({"failRatio": 1.0})).await;
+    }
+    let producers = fleet.producers();
+    fleet.say(GIVES, TAKES).await;
+    backlog(&fleet.b, SOME).await;
+    for (a, b) in [(TAKES, GIVES), (GIVES, TAKES)] {
+        let turned = fleet.table(a, b, None);
+        // Who is to give now hears of it first: for a while both give.
+        let (gives, takes) = if a.keeps == 0 { (&fleet.a, &fleet.b) } else { (&fleet.b, &fleet.a) };
+        push_to(gives, &turned).await;
+        eventually("a word of one that gives too", || async {
+            let log = gives.shards[0].daemon.log();
+            (log.matches("does not take events over").count() > 0).then_some(())
+        })
+        .await;
+        producers.more(SOME).await;
+        push_to(takes, &turned).await;
+        backlog(takes, SOME).await;
+        producers.more(SOME).await;
+    }
+    let told = stopped(producers).await;
+    fleet.b.sink.behave(&json!({})).await;
+    fleet.drained().await;
+    for (producer, &accepted) in told.accepted.iter().enumerate() {
+        assert_eq!(received(&fleet.b.sink, producer).await, (0..accepted).collect::<Vec<_>>(), "of {producer}");
+    }
+    let summary = fleet.b.sink.summary().await;
+    assert_eq!(summary["duplicates"], json!(0), "{summary}");
+    let moved = sum(&fleet.a, "handedOverTotal").await + sum(&fleet.b, "handedOverTotal").await;
+    assert!(moved >= all(&told) && moved <= 3 * all(&told), "{moved} moves of {} events", all(&told));
 }
 
 /// Changes of a drawn fleet, unless `SIGNALBOX_REGION_CHANGES` says how many.

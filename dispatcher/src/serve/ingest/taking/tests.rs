@@ -204,3 +204,15 @@ async fn a_giver_whose_clock_is_ahead_makes_no_producer_forgotten_that_tries_aga
     let entries = fixture.log.unsettled(0, 0, 10).unwrap().entries;
     assert!(entries.iter().all(|entry| entry.accepted_at_us <= clock::now_us()), "accepted in the future: {entries:?}");
 }
+
+#[tokio::test]
+async fn what_finds_a_full_disk_stays_where_it_is_and_is_new_when_it_comes_again() {
+    let (fixture, router) = fixture(Way::Here);
+    fixture.disk.fill(true);
+    let refused = fixture.store.taken(given(vec![handed(1, &[0])]), soon()).await;
+    assert!(matches!(&refused, Passed::Refused(status, _, Some(1)) if status.as_u16() == 503), "{refused:?}");
+    assert_eq!((fixture.log.end(), *router.admitted.borrow(), fixture.metrics.between_regions()), (0, 0, (0, 0)));
+    fixture.disk.fill(false);
+    assert_eq!(fixture.store.taken(given(vec![handed(1, &[0])]), soon()).await, Passed::Stored);
+    assert_eq!((fixture.log.end(), fixture.metrics.between_regions()), (1, (0, 1)));
+}
