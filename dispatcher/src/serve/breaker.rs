@@ -59,15 +59,17 @@ const FIRST_TRIP: Duration = Duration::from_secs(1);
 /// Trips in a row that last that long.
 const SHORT_TRIPS: u32 = 8;
 
-/// How long a trip lasts at most: so long may a sink be well again without being sent anything.
-pub(super) const LONGEST_TRIP: Duration = Duration::from_secs(30);
+/// How long a trip lasts at most. So long may a sink be well again without being sent anything; and an outage that goes on is
+/// seen to go on only when a probe fails, which the breaker of the region has to know within its window of 10 s. One request
+/// in some seconds is nothing to a sink that is down.
+pub(super) const LONGEST_TRIP: Duration = Duration::from_secs(4);
 
 /// Probes one beside the other, if the answers of those before are late. They are made for six seconds, of a sink that
 /// answers at once otherwise: so long it is watched closely.
 const PROBES: usize = 8;
 
 /// Serving for so long makes up for all trips: the next outage is a new one, and is to be watched as closely.
-const CLEAN_TIME: Duration = Duration::from_secs(30);
+const CLEAN_TIME: Duration = Duration::from_secs(10);
 
 /// What the end of an attempt says about the sink.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,7 +310,7 @@ impl Breaker {
     fn trip(&mut self, now: Instant, random: u64) {
         let doubled = FIRST_TRIP.saturating_mul(1 << self.trips.saturating_sub(SHORT_TRIPS - 1).min(16));
         let whole = u64::try_from(doubled.min(LONGEST_TRIP).as_millis()).unwrap_or(u64::MAX);
-        self.trips = self.trips.saturating_add(1).min(SHORT_TRIPS + 5);
+        self.trips = self.trips.saturating_add(1).min(SHORT_TRIPS + 2);
         self.become_(State::Tripped { until: now + Duration::from_millis(whole / 2 + random % (whole / 2 + 1)) });
     }
 

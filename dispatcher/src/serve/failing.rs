@@ -20,10 +20,9 @@
 use std::time::{Duration, Instant};
 
 use super::answer::Verdict;
-use super::breaker::LONGEST_TRIP;
 
 /// Longer than a sink is left alone for which something waits, with the time that an attempt takes.
-const GAP: Duration = Duration::from_secs(4 * LONGEST_TRIP.as_secs());
+const GAP: Duration = Duration::from_mins(2);
 
 /// Failures from which attempts that are late count.
 const SEVERAL: u32 = 3;

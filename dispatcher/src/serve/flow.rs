@@ -19,12 +19,15 @@ use signalbox_contract::{BreakerPhase, RetryConfig, SinkConfig};
 
 use super::answer::Verdict;
 use super::backoff::{self, MAX_RETRY_AFTER};
-use super::breaker::{Breaker, Change, Evidence, LONGEST_TRIP, Ticket};
+use super::breaker::{Breaker, Change, Evidence, Ticket};
 use super::budget::Budget;
 use super::lanes::{Lanes, Outlook, Setback};
 use super::limit::{Limit, Sample};
 use super::log::Entry;
 use super::patience::{self, Patience};
+
+/// How long a probe that has said nothing is put off at most, whatever its event waits for.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
 
 /// An attempt under way.
 #[derive(Clone, Copy, Debug)]
@@ -268,7 +271,7 @@ impl Flow {
     /// A probe that has said nothing is made again, but not at once: a probe does not heed what its event waits for.
     fn after_probe(&mut self, sent: &Sent, until: Instant, now: Instant) {
         if self.breaker.first_probe() && sent.ticket == self.breaker.ticket() {
-            self.lanes.hold(until.min(now + LONGEST_TRIP));
+            self.lanes.hold(until.min(now + LONGEST_HOLD));
         }
     }
 

@@ -223,7 +223,7 @@ fn what_a_later_version_adds_to_a_head_is_ignored_and_what_sizes_promise_is_not_
 
 #[test]
 fn from_a_shard_that_does_not_say_what_time_it_is_times_are_taken_as_they_are() {
-    let head = br#"{"fleet":"f","from":"a","to":"b","log":1,"sinks":[]}"#;
+    let head = br#"{"fleet":"f","from":"a","to":"b","log":1,"sinks":["s"]}"#;
     let (origin, waiting) = (Origin { epoch: 0, log: 1, position: 2 }, SinkSet::default().with(0));
     let event =
         Handed { origin, accepted_at_us: 42, key: None, waiting, identity: 3, record: Bytes::from_static(b"e") };
