@@ -35,6 +35,7 @@ mod third;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
@@ -58,6 +59,10 @@ struct Arguments {
     /// Events a second; of `lost`, as many as the regions can do.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(10..=2_000))]
     rate: u64,
+    /// For how long all is well before a sink fails or hangs once more. A shard watches a sink's next outage as closely as its
+    /// first after half a minute of serving; with less, how long it takes to find outages that come so soon.
+    #[arg(long, value_name = "SECONDS", default_value_t = 35, value_parser = clap::value_parser!(u64).range(0..=600))]
+    rest: u64,
     /// Write every single figure there, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -127,7 +132,7 @@ async fn measure_part(part: Part, stage: &Stage, cluster: &Arc<Cluster>, argumen
     let (scenery, cluster, injections) = (scene.clone(), cluster.clone(), arguments.injections);
     let measured = match part {
         Part::Lost => lost::measure(scenery, cluster, part.what(), injections).await,
-        _ => part.measure(scenery, cluster, injections, arguments.rate).await,
+        _ => part.measure(scenery, cluster, injections, arguments.rate, Duration::from_secs(arguments.rest)).await,
     };
     scene.close().await?;
     measured

@@ -54,17 +54,21 @@ impl Part {
         }
     }
 
-    /// So many injections.
+    /// So many injections, with such a rest between those at a sink.
     pub(crate) async fn measure(
         self,
         scene: Scene,
         cluster: Arc<Cluster>,
         injections: u32,
         rate: u64,
+        rest: Duration,
     ) -> Result<Measured> {
         let pair = Pair::start(scene, cluster, 1, self.breaker(), "5s").await?;
         let mut all = Vec::new();
         for number in 1..=injections {
+            if number > 1 && matches!(self, Self::Sink | Self::Blip | Self::Hang | Self::HangBlip) {
+                tokio::time::sleep(rest).await;
+            }
             let one = self.inject(&pair, rate, number).await.with_context(|| format!("injection {number}"))?;
             note(&format!("{}: {number} of {injections}: {one:?}", self.name()));
             all.push(one);
