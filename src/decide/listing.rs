@@ -21,26 +21,24 @@ pub(super) struct Listing {
 /// If that would list no shard, because those of the regions with a share are all away, every region with a weight is
 /// listed by that: what comes is better off on a disk than refused.
 pub(super) fn list(regions: &[Region<'_>], shares: Option<&BTreeMap<&str, u32>>) -> Listing {
-    let places = |shares: Option<&BTreeMap<&str, u32>>| {
-        let claims = regions.iter().map(|region| {
-            let target = region.target();
-            shares.map_or(traffic::Claim { weight: region.weight(), shards: target }, |shares| traffic::Claim {
-                weight: shares.get(region.name).copied().unwrap_or(0),
-                shards: fits(region.seen, target),
-            })
-        });
-        traffic::desired_places(&claims.collect::<Vec<_>>())
-    };
+    let fits: Vec<u32> = regions.iter().map(|region| fits(region.seen, region.target())).collect();
     let listed = |places: &[u32]| -> Vec<u64> {
-        let fits = regions.iter().map(|region| fits(region.seen, region.target()));
-        fits.zip(places).map(|(fits, places)| u64::from(fits.min(*places))).collect()
+        fits.iter().zip(places).map(|(fits, places)| u64::from(*fits.min(places))).collect()
     };
-    let mut chosen = places(shares);
-    if shares.is_some() && listed(&chosen).iter().all(|listed| *listed == 0) {
-        chosen = places(None);
+    if let Some(shares) = shares {
+        let claim = |(region, fits): (&Region<'_>, &u32)| traffic::Claim {
+            weight: shares.get(region.name).copied().unwrap_or(0),
+            shards: *fits,
+        };
+        let places = traffic::desired_places(&regions.iter().zip(&fits).map(claim).collect::<Vec<_>>());
+        let listed = listed(&places);
+        if listed.iter().any(|listed| *listed > 0) {
+            return Listing { permilles: traffic::permilles(&listed), places };
+        }
     }
-    let permilles = traffic::permilles(&listed(&chosen));
-    Listing { places: chosen, permilles }
+    let claim = |region: &Region<'_>| traffic::Claim { weight: region.weight(), shards: region.target() };
+    let places = traffic::desired_places(&regions.iter().map(claim).collect::<Vec<_>>());
+    Listing { permilles: traffic::permilles(&listed(&places)), places }
 }
 
 /// Every pod with an address; the first `places` serving ones of those that stay are listed.

@@ -15,8 +15,10 @@ pub const LONGEST_ORDER: Duration = Duration::from_hours(30 * 24);
 /// What people ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManualIntent {
-    /// Regions that are held in a phase, by name.
+    /// Regions that are held in a phase, by name. Of several orders for one region, the one that ends last.
     pub holds: BTreeMap<String, RegionHold>,
+    /// The others, each with its region: followed while that one is not, because it ends too late.
+    pub further_holds: Vec<(String, RegionHold)>,
     /// Until when no region's size changes.
     pub scaling_paused_until: Option<Timestamp>,
     /// Annotations that cannot be followed, each in a sentence that says what to write instead.
@@ -102,7 +104,13 @@ impl FleetIntent {
 impl ManualIntent {
     /// How this region is held at this moment, if it is.
     pub fn hold(&self, region: &str, now: Timestamp) -> Option<&RegionHold> {
-        self.holds.get(region).filter(|hold| is_in_force(hold.until, now))
+        let in_force = |hold: &&RegionHold| is_in_force(hold.until, now);
+        let further = self.further_holds.iter().filter(|(name, _)| name == region).map(|(_, hold)| hold);
+        self.holds.get(region).filter(in_force).or_else(|| further.filter(in_force).max_by_key(|hold| hold.until))
+    }
+
+    fn all_holds(&self) -> impl Iterator<Item = (&String, &RegionHold)> {
+        self.holds.iter().chain(self.further_holds.iter().map(|(region, hold)| (region, hold)))
     }
 
     /// Until when sizes do not change, if that is so at this moment.
@@ -112,13 +120,13 @@ impl ManualIntent {
 
     /// When the next of them ends.
     pub fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
-        let ends = self.holds.values().map(|hold| hold.until).chain(self.scaling_paused_until);
+        let ends = self.all_holds().map(|(_, hold)| hold.until).chain(self.scaling_paused_until);
         ends.filter(|until| is_in_force(*until, now)).min()
     }
 
     /// What is not followed at this moment, each in a sentence that says what to write instead.
     pub fn problems(&self, now: Timestamp) -> Vec<String> {
-        let holds = self.holds.iter().map(|(region, hold)| (format!("{}-{region}", hold.purpose.verb()), hold.until));
+        let holds = self.all_holds().map(|(region, hold)| (format!("{}-{region}", hold.purpose.verb()), hold.until));
         let pause = self.scaling_paused_until.map(|until| ("pause-scaling".to_owned(), until));
         let too_long = holds.chain(pause).filter(|(_, until)| is_too_long(*until, now)).map(|(order, until)| {
             format!(

@@ -7,6 +7,9 @@
 //!
 //! Nothing inferred stands without another region that does better: that is what makes it the region's fault.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -26,7 +29,7 @@ use crate::fleet::{
 const REPLACING_WINDOWS: u32 = 6;
 /// Silence that is shorter is not worth a word.
 const UNHEARD: Duration = Duration::from_secs(3);
-/// Percent of a step's attempts that may fail.
+/// Percent of a step's attempts that may fail, beyond those that fail elsewhere.
 const CLEAN_PERCENT: u64 = 5;
 /// Attempts that a step needs at least.
 const LEAST_ATTEMPTS: u64 = 10;
@@ -274,15 +277,14 @@ impl<'a> Case<'a> {
             if of_step.total() == 0 {
                 continue;
             }
-            let elsewhere = self.elsewhere(sink);
-            if elsewhere == Elsewhere::Fails {
+            if self.elsewhere(sink) == Elsewhere::Fails {
                 // It says nothing of this region, neither for it nor against it.
                 judgement.suspected.get_or_insert(Suspected::SinkEverywhere(sink.clone()));
-                clean = false;
                 continue;
             }
             (tried, failed) = (tried.saturating_add(of_step.total()), failed.saturating_add(of_step.failed));
-            clean &= of_step.failed.saturating_mul(100) <= of_step.total().saturating_mul(CLEAN_PERCENT);
+            let most = CLEAN_PERCENT + self.usually_fails(sink, need);
+            clean &= of_step.failed.saturating_mul(100) <= of_step.total().saturating_mul(most);
             let lately = attempts(looks(self.history, relapse_time(window), Some(from), now), sink);
             let row = Duration::from_millis(view.row_ms).min(held);
             if row >= relapse_time(window) && lately.failed > 0 {
@@ -298,6 +300,13 @@ impl<'a> Case<'a> {
         let enough = tried >= need || (failed == 0 && held >= window * count::WINDOWS);
         let heard = self.evidence.reach == Reach::Heard && self.evidence.reachable;
         judgement.signs.clean = clean && enough && heard;
+    }
+
+    /// Percent of the attempts at a sink that fail where it is as bad as anywhere else. Of few attempts it is not known.
+    fn usually_fails(&self, sink: &str, least: u64) -> u64 {
+        let tried = self.others.iter().filter_map(|(_, other)| Some(other.sinks.get(sink)?.tried));
+        let enough = tried.filter(|tried| tried.total() >= least);
+        enough.map(|tried| u64::from(sinks::percent(tried))).max().unwrap_or(0)
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) struct SinkView {
     pub(super) failing: usize,
     /// The shortest row that half of those that know have, in milliseconds. 0: there is none.
     pub(super) row_ms: u64,
+    /// The attempts of the last window.
+    pub(super) tried: Attempts,
     /// What has lasted long enough, the surest first. `None`: nothing has.
     pub(super) held: Option<Held>,
     /// Something speaks against it, for however short a time.
@@ -108,7 +110,16 @@ pub(super) fn view(
     let fails = held.is_some() || row_ms >= YOUNG_MS || half(parked) || (recent.total() > 0 && share(recent));
     let delivered = history.delivered.get(sink).is_some_and(|at| since(*at, now) <= window * WITNESS_WINDOWS);
     let stirs = stirs || fails;
-    SinkView { knows, failing: rows.len(), row_ms, held, fails, stirs, delivers: delivered && !fails }
+    SinkView {
+        knows,
+        failing: rows.len(),
+        row_ms,
+        tried: over_window,
+        held,
+        fails,
+        stirs,
+        delivers: delivered && !fails,
+    }
 }
 
 /// What says how a sink does just now.
@@ -135,7 +146,8 @@ fn is_failing(sink: &SinkReport) -> bool {
     sink.consecutive_failures > 0 && sink.failing_ms > 0
 }
 
-fn percent(of: Attempts) -> u32 {
+/// Those that failed, in percent.
+pub(super) fn percent(of: Attempts) -> u32 {
     let percent = u128::from(of.failed) * 100 / u128::from(of.total().max(1));
     u32::try_from(percent).unwrap_or(100)
 }

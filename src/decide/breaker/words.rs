@@ -90,7 +90,7 @@ impl Told<'_> {
             None => "it is Serving".to_owned(),
         };
         let waits = match &self.judgement.suspected {
-            Some(Suspected::SinkEverywhere(sink)) => format!("; {}, so this waits", everywhere(sink)),
+            Some(Suspected::SinkEverywhere(sink)) => format!("; {}, which is not held against it", everywhere(sink)),
             _ => String::new(),
         };
         let fell = self.from.is_some_and(|from| from.phase == BreakerPhase::Probing && from.step > self.memory.step);

@@ -41,7 +41,9 @@ pub(super) fn total(situation: &Situation<'_>, spec: &[u32]) -> (Known<u64>, Tra
             held
         }
         Some(held) if seen < held => {
-            let since = *history.less_since.get_or_insert(now);
+            // A clock that was set back: it is not known for how long it has been less.
+            let since = history.less_since.filter(|since| *since <= now).unwrap_or(now);
+            history.less_since = Some(since);
             if now.duration_since(since).unsigned_abs() < LESS { held } else { seen }
         }
         Some(_) | None => seen,

@@ -296,6 +296,11 @@ fn what_arrives_is_less_only_when_it_is_so_for_a_while() {
     let less = look(&regions, &more, 2);
     assert_eq!(look(&regions, &less, 31).arrival, Some(400));
     assert_eq!(look(&regions, &less, 32).arrival, Some(300));
+    // A clock that was set back says nothing of how long it has been.
+    let ahead = fixtures::now() + Duration::from_hours(1);
+    let back = TrafficHistory { less_since: Some(ahead), ..less.clone() };
+    assert_eq!(look(&regions, &back, 3).arrival, Some(400));
+    assert_eq!(look(&regions, &look(&regions, &back, 3), 33).arrival, Some(300));
     // Reports that are missing are no silence.
     for region in &mut regions {
         region.arriving = Arriving::default();

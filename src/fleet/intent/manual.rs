@@ -7,6 +7,7 @@
 //! | `signalbox.dev/drain-<region>`, `signalbox.dev/drill-<region>`, `signalbox.dev/pause-scaling` | `until <time>` |
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use jiff::Timestamp;
 
@@ -27,12 +28,15 @@ pub(super) fn parse(annotations: &BTreeMap<String, String>, regions: &[RegionInt
         let Some(verb) = key.strip_prefix(GROUP).and_then(|key| key.strip_prefix('/')) else { continue };
         match order(verb, value.trim(), regions) {
             Ok(Order::Pause(until)) => manual.scaling_paused_until = Some(until),
-            Ok(Order::Region(region, hold)) => {
-                let followed = manual.holds.entry(region).or_insert(hold);
-                if followed.until < hold.until {
-                    *followed = hold;
+            Ok(Order::Region(region, hold)) => match manual.holds.entry(region.clone()) {
+                Entry::Vacant(vacant) => {
+                    vacant.insert(hold);
                 }
-            }
+                Entry::Occupied(mut last) => {
+                    let earlier = if last.get().until < hold.until { last.insert(hold) } else { hold };
+                    manual.further_holds.push((region, earlier));
+                }
+            },
             Err(problem) if manual.problems.len() < PROBLEMS => {
                 manual.problems.push(format!("annotation {GROUP}/{}: {problem}", shortened(verb)));
             }
@@ -164,6 +168,23 @@ mod tests {
             ("hold-eu-west", "Serving until 2026-12-01T09:00:00Z"),
         ]);
         assert_eq!(manual.holds["eu-west"].purpose, HoldPurpose::Drill);
+    }
+
+    #[test]
+    fn an_order_that_ends_too_late_stands_in_no_other_ones_way() {
+        let manual = read(&[
+            ("drain-eu-west", "until 2036-12-01T10:00:00Z"),
+            ("drill-eu-west", "until 2026-12-01T09:00:00Z"),
+            ("hold-eu-west", "Probing 25 until 2026-12-01T10:00:00Z"),
+        ]);
+        let at = |time: &str| time.parse().unwrap();
+        let followed = |time: &str| manual.hold("eu-west", at(time)).map(|hold| hold.purpose);
+        assert_eq!(followed("2026-12-01T08:00:00Z"), Some(HoldPurpose::Hold));
+        assert_eq!(followed("2026-12-01T10:00:00Z"), None);
+        assert_eq!(followed("2036-12-01T09:00:00Z"), Some(HoldPurpose::Drain));
+        assert_eq!(manual.next_end(at("2026-12-01T08:00:00Z")), Some(at("2026-12-01T09:00:00Z")));
+        let problems = manual.problems(at("2026-12-01T08:00:00Z"));
+        assert!(problems.len() == 1 && problems[0].contains("drain-eu-west is not followed"), "{problems:?}");
     }
 
     #[test]
