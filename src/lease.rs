@@ -254,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn whatever_times_another_writes_its_lease_is_taken_when_we_have_not_seen_it_change_and_no_sooner() {
+        let (start, wall_clock) = (Instant::now(), clock::now());
+        for hours in [-1, 0, 1] {
+            // The clock of whoever holds it is so far from ours.
+            let theirs = MicroTime(wall_clock + jiff::SignedDuration::from_hours(hours));
+            let mut held = held_by("them", start);
+            (held.spec.acquire_time, held.spec.renew_time) = (Some(theirs.clone()), Some(theirs));
+            let after = |seconds| next(Some(&held), "us", start + Duration::from_secs(seconds), wall_clock);
+            assert_eq!(after(14), None, "{hours} h");
+            let taken = after(15).unwrap();
+            assert_eq!(taken.renew_time, Some(MicroTime(wall_clock)), "{hours} h");
+        }
+    }
+
+    #[test]
     fn our_own_lease_is_renewed_without_a_transition() {
         assert_eq!(next_after(2, "us").unwrap().lease_transitions, Some(4));
     }

@@ -126,6 +126,7 @@ impl Simulate {
             report_loss: self.report_loss / 100.0,
             silence: None,
             faults: Vec::new(),
+            leaders: Vec::new(),
         })
     }
 

@@ -29,4 +29,4 @@ pub use load::{Load, Shape, shaped};
 pub use run::{Change, Sample, Timeline, simulate};
 pub use summary::{RegionSummary, Summary, summary};
 pub use trace::{Line, TraceError};
-pub use world::World;
+pub use world::{Leader, World};

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::faults::Faults;
 use super::load::Load;
+use super::sight::by_clock;
 use super::world::{Fleet, World, time, whole_seconds};
 use crate::decide::decide;
 use crate::fleet::{
@@ -104,10 +105,16 @@ pub(super) fn watch(
         fleet.pass(now, &arrival, of(&load.fleet));
         // The report of a shard that says something new is looked at when it comes.
         let told = told(&fleet, world, now);
-        if now >= due || told != last_told {
+        let is_new = world.leader(now).is_some_and(|leader| leader.from == now);
+        if now >= due || told != last_told || is_new {
             last_told = told;
-            let snapshot = FleetSnapshot { history, ..fleet.seen(now) };
-            let decided = decide(intent, &snapshot, &memory, time(now));
+            if is_new {
+                history = FleetHistory::default();
+            }
+            let clock = world.clock(now);
+            let mut snapshot = FleetSnapshot { history, ..fleet.seen(now) };
+            by_clock(&mut snapshot, clock.duration_since(time(now)));
+            let decided = decide(intent, &snapshot, &memory, clock);
             history = decided.history.clone();
             timeline.decisions += 1;
             each(now, &memory, &decided);

@@ -1,11 +1,12 @@
 //! What the operator sees of a shard of the model: late, in part, or nothing. Pure.
 
+use jiff::SignedDuration;
 use signalbox_contract::{RegionSeen, TrafficReport};
 
 use super::faults::{FaultKind, Faults};
 use super::shard::Shard;
 use super::world::time;
-use crate::fleet::{DataPort, NotRead, Observation, PodSnapshot, Report, ShardSnapshot, Volume};
+use crate::fleet::{DataPort, FleetSnapshot, NotRead, Observation, PodSnapshot, Report, ShardSnapshot, Volume};
 
 /// For how long a report stands when none comes, as in `observe`.
 const GRACE: u64 = 10;
@@ -54,6 +55,26 @@ fn silent(since: u64) -> Observation<Report> {
 
 fn not_read(since: u64) -> NotRead {
     NotRead { why: "its report was lost".to_owned(), since: time(since) }
+}
+
+/// The same as seen by somebody whose clock is so far ahead.
+pub(super) fn by_clock(snapshot: &mut FleetSnapshot, ahead: SignedDuration) {
+    let shards = snapshot.regions.values_mut().flat_map(|region| region.shards.values_mut());
+    for shard in shards {
+        let report = match &mut shard.report {
+            Observation::Reading { value, taken_at } => {
+                *taken_at += ahead;
+                value.trouble.as_mut()
+            }
+            Observation::Unreachable(trouble) => Some(trouble),
+            Observation::NotYet => None,
+        };
+        let port = match &mut shard.data_port {
+            DataPort::Answers(at) | DataPort::Silent(at) => Some(at),
+            DataPort::NotAsked => None,
+        };
+        report.map(|trouble| &mut trouble.since).into_iter().chain(port).for_each(|at| *at += ahead);
+    }
 }
 
 /// What the operator sees of a shard's events port while its reports are missing, and what the shard sees of other regions.

@@ -34,6 +34,30 @@ pub struct World {
     pub silence: Option<(u32, u32)>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// Who leads, one after the other. Before the first of them, one whose clock is right.
+    pub leaders: Vec<Leader>,
+}
+
+/// A replica of the operator that leads from some second on. It knows what the status says, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// From this second on.
+    pub from: u64,
+    /// Seconds that its clock is ahead of the right time; behind it, if below zero.
+    pub ahead: i64,
+}
+
+impl World {
+    /// Who leads in this second, if it is not the first.
+    pub(super) fn leader(&self, now: u64) -> Option<Leader> {
+        self.leaders.iter().rfind(|leader| leader.from <= now).copied()
+    }
+
+    /// What time it is for whoever leads.
+    pub(super) fn clock(&self, now: u64) -> Timestamp {
+        let ahead = self.leader(now).map_or(0, |leader| leader.ahead);
+        time(now).saturating_add(jiff::SignedDuration::from_secs(ahead)).unwrap_or(Timestamp::MAX)
+    }
 }
 
 impl Default for World {
@@ -46,6 +70,7 @@ impl Default for World {
             report_loss: 0.0,
             silence: None,
             faults: Vec::new(),
+            leaders: Vec::new(),
         }
     }
 }

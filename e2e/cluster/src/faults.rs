@@ -6,7 +6,7 @@
 //!
 //! There is no way here to give a container another time of day: time namespaces shift only the clocks that count from
 //! the machine's start, and programs in our images are linked statically, so that nothing can be put before the system's
-//! clock. `dispatcher/tests/clocks.rs` gives processes outside of containers another one.
+//! clock. `dispatcher/tests/regions/clocks.rs` gives processes outside of containers another one.
 
 use std::time::{Duration, Instant};
 

@@ -17,11 +17,13 @@ use crate::fleet::{
 use crate::simulate::faults::Faults;
 use crate::simulate::run::watch;
 use crate::simulate::world::time;
-use crate::simulate::{Fault, FaultKind, Load, World, drawn};
+use crate::simulate::{Fault, FaultKind, Leader, Load, World, drawn};
 
 const NAMES: [&str; 4] = ["eu-west", "us-east", "ap-south", "sa-east"];
 /// Events a second that a shard settles.
 const CAPACITY: u64 = 500;
+/// A replica leads for so long, where they take turns.
+const TURN: u64 = 25;
 /// Faults are over by then.
 const FAULTY: u64 = 180;
 /// For so long a fleet has time to come to rest: the longest trip, and a ramp in which each step is held as long as one is
@@ -59,6 +61,7 @@ fn experienced(intent: &FleetIntent) -> FleetMemory {
 /// What is held against the promises while a schedule runs.
 struct Judge<'a> {
     intent: &'a FleetIntent,
+    world: &'a World,
     broken: Vec<String>,
     tripped: BTreeMap<String, BreakerMemory>,
     /// Each change of a phase.
@@ -67,9 +70,9 @@ struct Judge<'a> {
 }
 
 impl<'a> Judge<'a> {
-    fn new(intent: &'a FleetIntent) -> Self {
+    fn new(intent: &'a FleetIntent, world: &'a World) -> Self {
         let last = BTreeMap::new();
-        Self { intent, broken: Vec::new(), tripped: BTreeMap::new(), moves: Vec::new(), last }
+        Self { intent, world, broken: Vec::new(), tripped: BTreeMap::new(), moves: Vec::new(), last }
     }
 
     fn look(&mut self, second: u64, before: &FleetMemory, plan: &FleetPlan) {
@@ -102,9 +105,9 @@ impl<'a> Judge<'a> {
             self.moves.push((second, name.to_owned(), breaker.phase));
         }
         if let Some(before) = before.filter(|_| !is_tripped) {
-            let lasted = time(second).duration_since(before.since).unsigned_abs();
-            let early =
-                lasted < self.intent.breaker.base_trip_time / 2 || before.until.is_some_and(|at| at > time(second));
+            let now = self.world.clock(second);
+            let lasted = now.duration_since(before.since).unsigned_abs();
+            let early = lasted < self.intent.breaker.base_trip_time / 2 || before.until.is_some_and(|at| at > now);
             // One comes back before its time only where none would be left.
             if early && left > 1 {
                 self.broken.push(format!("second {second}: {name} was Tripped for {lasted:?} only, of {before:?}"));
@@ -154,14 +157,14 @@ impl<'a> Judge<'a> {
 fn run(
     intent: &FleetIntent,
     faults: Vec<Fault>,
-    seed: u64,
-    rate: f64,
+    leaders: Vec<Leader>,
+    (seed, rate): (u64, f64),
 ) -> (Vec<String>, Vec<(u64, String, BreakerPhase)>) {
     let end = Faults(&faults).end();
-    let world = World { start_up: 5, faults, ..World::default() };
+    let world = World { start_up: 5, faults, leaders, ..World::default() };
     let seconds = usize::try_from(end + REST).unwrap();
     let load = Load { fleet: vec![rate; seconds], ..Load::default() };
-    let mut judge = Judge::new(intent);
+    let mut judge = Judge::new(intent, &world);
     watch(intent, &load, &world, (seed, 1000), experienced(intent), |second, before, plan| {
         judge.look(second, before, plan);
     });
@@ -185,10 +188,25 @@ fn seeds() -> Range<u64> {
 
 #[test]
 fn whatever_fails_no_promise_is_broken_and_the_fleet_comes_to_rest() {
+    over_seeds(|_| Vec::new());
+}
+
+/// What a new leader reads in the status was written by another clock: then a trip may end at once, or last as long as the
+/// longest. Nothing else may come of it.
+#[test]
+fn replicas_whose_clocks_are_an_hour_apart_take_turns_and_break_no_promise() {
+    over_seeds(|seed| {
+        let leader = |from| Leader { from, ahead: if (from / TURN + seed).is_multiple_of(2) { 3_600 } else { -3_600 } };
+        (1..FAULTY / TURN).map(|turn| leader(turn * TURN)).collect()
+    });
+}
+
+/// Over many seeds, with the leaders that this says.
+fn over_seeds(leaders: impl Fn(u64) -> Vec<Leader> + Sync) {
     let (broken, tripped) = (std::sync::Mutex::new(Vec::new()), std::sync::atomic::AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for part in 0..2 {
-            let (broken, tripped) = (&broken, &tripped);
+            let (broken, tripped, leaders) = (&broken, &tripped, &leaders);
             scope.spawn(move || {
                 for seed in seeds().filter(|seed| seed % 2 == part) {
                     let regions = 2 + usize::try_from(seed % 3).unwrap();
@@ -198,7 +216,7 @@ fn whatever_fails_no_promise_is_broken_and_the_fleet_comes_to_rest() {
                     // From a third to four fifths of what the least shards settle.
                     let load = 0.33 + f64::from(u32::try_from(seed % 7).unwrap()) * 0.08;
                     let rate = load * f64::from(u32::try_from(regions * 2).unwrap()) * 500.0;
-                    let (said, moves) = run(&intent, faults.clone(), seed, rate);
+                    let (said, moves) = run(&intent, faults.clone(), leaders(seed), (seed, rate));
                     if !moves.is_empty() {
                         tripped.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     }
@@ -221,7 +239,7 @@ fn whatever_fails_no_promise_is_broken_and_the_fleet_comes_to_rest() {
 fn one(kind: FaultKind, everywhere: bool, seconds: Range<u64>) -> Vec<(u64, String, BreakerPhase)> {
     let intent = intent(2);
     let fault = Fault { region: (!everywhere).then(|| "eu-west".to_owned()), kind, seconds };
-    let (broken, moves) = run(&intent, vec![fault], 1, 1000.0);
+    let (broken, moves) = run(&intent, vec![fault], Vec::new(), (1, 1000.0));
     assert_eq!(broken, Vec::<String>::new());
     moves
 }

@@ -1,6 +1,6 @@
 //! Events that a shard of another region gives away: stored by the shard that owns their keys in this region, as they were,
-//! with the time when they were accepted and without the sinks that have them. Half of each limit is left to producers: what
-//! does not fit beside it waits where it is. May import `claiming`, `clock`, `transfers`, and what `store` may.
+//! with the time when they were accepted, by our clock, and without the sinks that have them. Half of each limit is left to
+//! producers: what does not fit beside it waits where it is. May import `claiming`, `clock`, `transfers`, and what `store` may.
 //!
 //! ```text
 //! all here --> own log      elsewhere --> back with our table      not yet, no room, a sink unknown here --> not now

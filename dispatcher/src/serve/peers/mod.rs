@@ -8,8 +8,8 @@
 //! evacuation --give--> regions --HTTP/2 over TLS--> shards of other regions
 //! ```
 //!
-//! Both sides show a certificate of the fleet that is made out to its shards. May import `claiming`, `evacuation`'s door, `ingest`, `log`,
-//! `metrics`, and the crate's `claims`, `server` and `slots`.
+//! Both sides show a certificate of the fleet that is made out to its shards. May import `claiming`, `clock`, `evacuation`'s
+//! door, `ingest`, `log`, `metrics`, and the crate's `claims`, `server` and `slots`.
 
 mod connect;
 mod inbound;
