@@ -34,6 +34,8 @@ const SHARDS: (u32, u32) = (2, 4);
 const RATE: u64 = 3 * SHARDS.0 as u64 * PER_SHARD * 4 / 5;
 /// Events that each shard is given before, all at once: half a minute of work.
 const TAUGHT: u64 = 30 * PER_SHARD;
+/// How often what a shard can settle has to be seen.
+const SAMPLES: i32 = 2;
 /// Seconds that are looked at before the fault, for which the region is gone, and in which there is load when it comes back.
 const BEFORE: u64 = 12;
 const GONE: u64 = 45;
@@ -88,8 +90,11 @@ impl Three {
         Ok(Self { scene, cluster, third, fleet, sinks })
     }
 
-    /// Gives every shard more than it can do for a while: what one can settle is learned from that.
+    /// Gives every shard more than it can do for a while: what one can settle is learned from that. No shard is added
+    /// meanwhile, because nothing is learned while it is not known yet what that brought.
     async fn teach(&self) -> Result<()> {
+        let until = jiff::Timestamp::now() + Duration::from_mins(10);
+        self.fleet.order("pause-scaling", Some(&format!("until {}", until.strftime("%FT%TZ")))).await?;
         let mut sources = Vec::new();
         for pod in self.scene.pods("signalbox.dev/fleet=orders").await? {
             let (pod, source) = (pod.name_any(), format!("/taught/{}", pod.name_any()));
@@ -104,7 +109,8 @@ impl Three {
         let known = self.fleet.status_where("what a shard can settle is known", LIMIT, |status| {
             for region in &status.regions {
                 let scaling = region.scaling.as_ref().context("nothing is said of its size")?;
-                ensure!(scaling.capacity.is_some(), "{}: {}", region.name, scaling.message);
+                let samples = scaling.capacity.as_ref().map_or(0, |capacity| capacity.samples);
+                ensure!(samples >= SAMPLES, "{}: seen {samples} times: {}", region.name, scaling.message);
             }
             Ok(())
         });
@@ -115,7 +121,7 @@ impl Three {
         for source in sources {
             self.sinks.all_arrive(&source, TAUGHT, LIMIT).await?;
         }
-        Ok(())
+        self.fleet.order("pause-scaling", None).await
     }
 
     async fn inject(&self, number: u32) -> Result<Injection> {
