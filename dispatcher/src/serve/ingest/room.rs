@@ -63,6 +63,8 @@ pub(super) enum NoRoom {
 struct Limits {
     bytes: u64,
     events: Option<u64>,
+    /// Whether the age of the oldest event counts too.
+    age: bool,
     /// Which part of the configured limits that is, for a sentence.
     part: &'static str,
 }
@@ -70,7 +72,7 @@ struct Limits {
 impl Limits {
     /// All of what is configured.
     fn of(config: &ShardConfig) -> Self {
-        Self { bytes: config.backlog_limit_bytes, events: config.backlog_limit_events, part: "" }
+        Self { bytes: config.backlog_limit_bytes, events: config.backlog_limit_events, age: true, part: "" }
     }
 }
 
@@ -122,13 +124,15 @@ impl Room {
         self.reserve_within(&Limits::of(&self.config), bytes, events)
     }
 
-    /// The same for events that wait durably elsewhere if there is no room: half of each limit is left to producers, who
-    /// have nowhere else to go. A single event may be larger than that.
+    /// The same for events that wait durably elsewhere if there is no room: half of the bytes and events is left to
+    /// producers, who have nowhere else to go. A single event may be larger than that. Age does not count: they are as old
+    /// wherever they wait, and what they wait behind would only take longer.
     pub(super) fn reserve_beside_producers(&self, bytes: u64, events: u64) -> Result<Reservation<'_>, NoRoom> {
         let limits = Limits::of(&self.config);
-        let half = Limits { bytes: limits.bytes / 2, events: limits.events.map(|limit| limit / 2), part: "half of " };
+        let (whole, halved) = (Limits { age: false, ..limits }, limits.events.map(|limit| limit / 2));
+        let half = Limits { bytes: whole.bytes / 2, events: halved, age: false, part: "half of " };
         let fits = bytes <= half.bytes && half.events.is_none_or(|limit| events <= limit);
-        self.reserve_within(if fits || events > 1 { &half } else { &limits }, bytes, events)
+        self.reserve_within(if fits || events > 1 { &half } else { &whole }, bytes, events)
     }
 
     fn reserve_within(&self, limits: &Limits, bytes: u64, events: u64) -> Result<Reservation<'_>, NoRoom> {
@@ -179,7 +183,7 @@ impl Room {
         if limits.events.is_some_and(|limit| events.saturating_add(storing) > limit) {
             return Some(Limit::Events);
         }
-        reached(&self.config, &sample.stats, clock::now_us()).filter(|limit| *limit == Limit::Age)
+        reached(&self.config, &sample.stats, clock::now_us()).filter(|limit| limits.age && *limit == Limit::Age)
     }
 
     fn refresh(&self, sample: &mut Sample) {

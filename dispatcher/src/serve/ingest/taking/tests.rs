@@ -216,3 +216,15 @@ async fn what_finds_a_full_disk_stays_where_it_is_and_is_new_when_it_comes_again
     assert_eq!(fixture.store.taken(given(vec![handed(1, &[0])]), soon()).await, Passed::Stored);
     assert_eq!((fixture.log.end(), fixture.metrics.between_regions()), (1, (0, 1)));
 }
+
+#[tokio::test]
+async fn old_events_are_taken_though_the_oldest_here_is_too_old_for_producers() {
+    let (fixture, _) = fixture_of(ShardConfig { backlog_limit_age_ms: Some(60_000), ..config() }, Way::Here);
+    assert_eq!(fixture.store.taken(given(vec![handed(1, &[0])]), soon()).await, Passed::Stored);
+    let patience = Instant::now() + Duration::from_secs(10);
+    while produced(&fixture, "own").await.is_ok() {
+        assert!(Instant::now() < patience, "no producer is refused");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(fixture.store.taken(given(vec![handed(2, &[0])]), soon()).await, Passed::Stored, "waiting helps nobody");
+}
