@@ -44,6 +44,24 @@ pub(crate) struct Judged {
     pub(crate) busiest: f64,
     /// Seconds in which more arrived at a region than that, of the region that has most of them.
     pub(crate) above_seconds: f64,
+    /// How it went after the fault.
+    pub(crate) course: Vec<Moment>,
+}
+
+/// What is seen in one look, of what it is told of.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Moment {
+    /// Seconds since the fault.
+    pub(crate) at: f64,
+    /// The quantile of waits, in milliseconds; nothing if nothing arrived.
+    pub(crate) p99_ms: Option<f64>,
+    /// What arrived at each region, of what its ready shards can settle.
+    pub(crate) busy: Vec<f64>,
+    /// Events that wait in each region.
+    pub(crate) backlog: Vec<u64>,
+    /// Shards of each region that are ready.
+    pub(crate) ready: Vec<u32>,
 }
 
 /// Judges looks from some time before the fault to some time after it, at shards that settle so many events a second.
@@ -55,6 +73,7 @@ pub(crate) fn judge(looks: &[Look], per_shard: f64) -> Option<Judged> {
     let band = before_ms * BAND.0 + BAND.1;
     let (mut last_bad, mut worst_ms, mut busiest) = (0.0_f64, before_ms, 0.0_f64);
     let mut above = vec![0.0; first.regions.len()];
+    let mut course = Vec::new();
     let last = looks.last().filter(|last| last.at > WINDOW)?;
     for (index, look) in looks.iter().enumerate().skip(fault + 1) {
         let Some(begin) = looks[..index].iter().rposition(|earlier| earlier.at <= look.at - WINDOW) else { continue };
@@ -64,14 +83,16 @@ pub(crate) fn judge(looks: &[Look], per_shard: f64) -> Option<Judged> {
         if found.is_none_or(|found| found > band) {
             last_bad = look.at;
         }
-        for (region, above) in above.iter_mut().enumerate() {
-            let ratio = busy(&looks[begin..=index], region, per_shard);
-            busiest = busiest.max(ratio);
-            *above += if ratio > 1.0 { look.at - looks[index - 1].at } else { 0.0 };
+        let busy: Vec<f64> = (0..above.len()).map(|region| busy(&looks[begin..=index], region, per_shard)).collect();
+        for (ratio, above) in busy.iter().zip(&mut above) {
+            busiest = busiest.max(*ratio);
+            *above += if *ratio > 1.0 { look.at - looks[index - 1].at } else { 0.0 };
         }
+        let (backlog, ready) = look.regions.iter().map(|seen| (seen.backlog, seen.ready)).unzip();
+        course.push(Moment { at: look.at, p99_ms: found, busy, backlog, ready });
     }
     let normal = (last_bad < last.at - WINDOW).then_some(last_bad);
-    Some(Judged { normal, before_ms, worst_ms, busiest, above_seconds: above.into_iter().fold(0.0, f64::max) })
+    Some(Judged { normal, before_ms, worst_ms, busiest, above_seconds: above.into_iter().fold(0.0, f64::max), course })
 }
 
 /// How long 99 of 100 of the events took at most that arrived between two looks, in milliseconds.
@@ -156,6 +177,8 @@ mod tests {
         let judged = judge(&looks(-10, &[(80, 100_000, 2); 30]), 50.0).unwrap();
         assert_eq!((judged.normal, judged.above_seconds), (Some(0.0), 0.0));
         assert!((judged.busiest - 0.8).abs() < 0.01, "{judged:?}");
+        let at: Vec<f64> = judged.course.iter().map(|moment| moment.at).collect();
+        assert_eq!((at.first(), at.last(), &judged.course[0].ready), (Some(&1.0), Some(&19.0), &vec![2]));
     }
 
     #[test]

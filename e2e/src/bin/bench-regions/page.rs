@@ -195,8 +195,14 @@ mod tests {
     #[test]
     fn of_regions_that_stay_the_worst_is_told() {
         let one = |before_ms, busiest| {
-            let judged =
-                Judged { normal: Some(9.0), before_ms, worst_ms: 5_000.0, busiest, above_seconds: busiest * 4.0 };
+            let judged = Judged {
+                normal: Some(9.0),
+                before_ms,
+                worst_ms: 5_000.0,
+                busiest,
+                above_seconds: busiest * 4.0,
+                course: vec![],
+            };
             let (seconds, loss) = (judged.normal, Some(judged));
             Injection { seconds, sent: 1_000, refused: 0, failed_tries: 0, relapse: None, loss }
         };
