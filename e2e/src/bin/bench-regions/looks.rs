@@ -10,6 +10,9 @@ const WINDOW: f64 = 3.0;
 /// Waits are as before up to so much more than before: by a factor, and in milliseconds.
 const BAND: (f64, f64) = (1.5, 50.0);
 
+/// The most that waits may be before the fault, in milliseconds: with more, regions were not at rest.
+const AT_REST_MS: f64 = 1_000.0;
+
 /// What is seen of one region.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
@@ -44,7 +47,7 @@ pub(crate) struct Judged {
     pub(crate) busiest: f64,
     /// Seconds in which more arrived at a region than that, of the region that has most of them.
     pub(crate) above_seconds: f64,
-    /// How it went after the fault.
+    /// How it went, before the fault too.
     pub(crate) course: Vec<Moment>,
 }
 
@@ -52,7 +55,7 @@ pub(crate) struct Judged {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Moment {
-    /// Seconds since the fault.
+    /// Seconds since the fault; less than nothing before it.
     pub(crate) at: f64,
     /// The quantile of waits, in milliseconds; nothing if nothing arrived.
     pub(crate) p99_ms: Option<f64>,
@@ -75,24 +78,28 @@ pub(crate) fn judge(looks: &[Look], per_shard: f64) -> Option<Judged> {
     let mut above = vec![0.0; first.regions.len()];
     let mut course = Vec::new();
     let last = looks.last().filter(|last| last.at > WINDOW)?;
-    for (index, look) in looks.iter().enumerate().skip(fault + 1) {
+    for (index, look) in looks.iter().enumerate() {
         let Some(begin) = looks[..index].iter().rposition(|earlier| earlier.at <= look.at - WINDOW) else { continue };
-        // Nothing that arrives is not as before either.
         let found = p99(&looks[begin], look);
-        worst_ms = worst_ms.max(found.unwrap_or(0.0));
-        if found.is_none_or(|found| found > band) {
-            last_bad = look.at;
-        }
         let busy: Vec<f64> = (0..above.len()).map(|region| busy(&looks[begin..=index], region, per_shard)).collect();
-        for (ratio, above) in busy.iter().zip(&mut above) {
-            busiest = busiest.max(*ratio);
-            *above += if *ratio > 1.0 { look.at - looks[index - 1].at } else { 0.0 };
+        if index > fault {
+            worst_ms = worst_ms.max(found.unwrap_or(0.0));
+            // Nothing that arrives is not as before either.
+            if found.is_none_or(|found| found > band) {
+                last_bad = look.at;
+            }
+            for (ratio, above) in busy.iter().zip(&mut above) {
+                busiest = busiest.max(*ratio);
+                *above += if *ratio > 1.0 { look.at - looks[index - 1].at } else { 0.0 };
+            }
         }
         let (backlog, ready) = look.regions.iter().map(|seen| (seen.backlog, seen.ready)).unzip();
         course.push(Moment { at: look.at, p99_ms: found, busy, backlog, ready });
     }
-    let normal = (last_bad < last.at - WINDOW).then_some(last_bad);
-    Some(Judged { normal, before_ms, worst_ms, busiest, above_seconds: above.into_iter().fold(0.0, f64::max), course })
+    // Regions that had more than they could do already say nothing of what a loss does to them.
+    let normal = (last_bad < last.at - WINDOW && before_ms <= AT_REST_MS).then_some(last_bad);
+    let above_seconds = above.into_iter().fold(0.0, f64::max);
+    Some(Judged { normal, before_ms, worst_ms, busiest, above_seconds, course })
 }
 
 /// How long 99 of 100 of the events took at most that arrived between two looks, in milliseconds.
@@ -161,13 +168,14 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_bad_or_what_nothing_arrives_of_is_never_as_before() {
+    fn what_stays_bad_or_was_bad_before_or_what_nothing_arrives_of_is_never_as_before() {
         let mut seconds = vec![(80, 100_000, 2); 11];
         seconds.extend([(80, 400_000, 2); 20]);
         assert_eq!(judge(&looks(-10, &seconds), 50.0).unwrap().normal, None);
         let mut seconds = vec![(80, 100_000, 2); 11];
         seconds.extend([(0, 100_000, 2); 20]);
         assert_eq!(judge(&looks(-10, &seconds), 50.0).unwrap().normal, None);
+        assert_eq!(judge(&looks(-10, &[(80, 7_000_000, 2); 30]), 50.0).unwrap().normal, None);
         assert_eq!(judge(&looks(-10, &[(0, 1, 2); 20]), 50.0), None);
         assert_eq!(judge(&[], 50.0), None);
     }
@@ -178,7 +186,7 @@ mod tests {
         assert_eq!((judged.normal, judged.above_seconds), (Some(0.0), 0.0));
         assert!((judged.busiest - 0.8).abs() < 0.01, "{judged:?}");
         let at: Vec<f64> = judged.course.iter().map(|moment| moment.at).collect();
-        assert_eq!((at.first(), at.last(), &judged.course[0].ready), (Some(&1.0), Some(&19.0), &vec![2]));
+        assert_eq!((at.first(), at.last(), &judged.course[0].ready), (Some(&-7.0), Some(&19.0), &vec![2]));
     }
 
     #[test]
