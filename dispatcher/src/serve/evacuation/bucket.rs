@@ -1,4 +1,4 @@
-//! How many events may go to another region now: a token bucket. Pure: the time is an argument.
+//! How many events may go to another region now, to all of its shards together: a token bucket. Pure: the time is an argument.
 //!
 //! It holds a quarter of a second's worth, which is the most that goes at once after a pause, and lets nothing go while it is
 //! less than half full, so that what goes in one batch is worth its sync.
@@ -45,12 +45,24 @@ impl Bucket {
         }
     }
 
-    /// So many have gone.
+    /// So many may go now, of what is [available](Self::available) for this many who give: no one takes it all.
+    pub(super) fn share(&mut self, among: usize, now: Instant) -> usize {
+        let available = self.available(now);
+        if available == usize::MAX { available } else { available.div_ceil(among.max(1)) }
+    }
+
+    /// So many have gone, or are about to.
     #[allow(clippy::cast_precision_loss, reason = "a number of events of one batch")]
     pub(super) fn take(&mut self, events: usize) {
         if self.rate.is_some() {
             self.tokens -= events as f64;
         }
+    }
+
+    /// Of those that were about to go, so many have not.
+    #[allow(clippy::cast_precision_loss, reason = "a number of events of one batch")]
+    pub(super) fn give_back(&mut self, events: usize) {
+        self.tokens = (self.tokens + events as f64).min(self.most());
     }
 
     /// When it is worth a batch again.

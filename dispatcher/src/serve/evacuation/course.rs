@@ -1,11 +1,12 @@
-//! What goes to one other region: how far it is, and when to go on. Pure: the time is an argument. May import `log`'s
-//! positions, `slots`, `bucket` and `places`.
+//! What goes to one shard of another region, or without a key to any of them: how far it is, and when to go on. Pure: the
+//! time is an argument. May import `log`'s positions, `slots`, `bucket` and `places`.
 //!
 //! ```text
 //! positions   [ given, and settled here | next: in order | counted ............ end )
 //! ```
 //!
-//! One task is under way at a time, so the events of a slot arrive in order. Where slots are added, or something was
+//! One task is under way at a time, so the events of a slot arrive in order. Each shard has a course of its own, so that one
+//! that stays away holds up its own slots and no others. Where slots are added, or something was
 //! inherited late, it begins at the first position again: what was given is not there any more.
 
 use std::collections::BTreeSet;
@@ -15,16 +16,26 @@ use std::time::{Duration, Instant};
 use signalbox_contract::RoutingTable;
 
 use super::BATCH_BYTES;
-use super::bucket::Bucket;
 use super::places::Places;
+use super::region::Terms;
 use crate::serve::log::{PairLog, Position, is_inherited};
 use crate::serve::slots::SlotSet;
 
 /// The first pause after a failure, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// Events of one batch at most, where a region takes no more than so many in a second: what one course is to give is kept from
+/// the others meanwhile.
+const BATCH_EVENTS: usize = 16 * 1024;
+
 /// How often what waits is counted while nothing is given.
 const COUNT_GAP: Duration = Duration::from_millis(500);
+
+/// Bytes of all batches of a region's courses that are under way at once.
+const ALL_BYTES: usize = 8 * BATCH_BYTES;
+
+/// How long a course that has found nothing waits before it looks again: others of its region may have plenty.
+const LULL: Duration = Duration::from_millis(10);
 
 /// After so many failures in a row people are told.
 const TOLD_AFTER: u32 = 3;
@@ -87,8 +98,6 @@ pub(super) enum Next {
 /// See the documentation of this file.
 #[derive(Debug)]
 pub(super) struct Course {
-    places: Places,
-    bucket: Bucket,
     slots: SlotSet,
     inherited_end: Option<Position>,
     next: Position,
@@ -97,7 +106,10 @@ pub(super) struct Course {
     remaining: u64,
     /// The slots of the task under way, and whether it gives.
     flying: Option<SlotSet>,
+    /// Events that it may give, of what the region takes.
+    reserved: usize,
     wait: Option<Instant>,
+    lull: Option<Instant>,
     failures: u32,
     avoid: BTreeSet<String>,
     most_bytes: usize,
@@ -109,8 +121,6 @@ impl Course {
     /// Nothing goes there yet.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            places: Places::default(),
-            bucket: Bucket::new(now),
             slots: SlotSet::default(),
             inherited_end: None,
             next: PairLog::FIRST,
@@ -118,7 +128,9 @@ impl Course {
             counted_at: now,
             remaining: 0,
             flying: None,
+            reserved: 0,
             wait: None,
+            lull: None,
             failures: 0,
             avoid: BTreeSet::new(),
             most_bytes: BATCH_BYTES,
@@ -126,10 +138,8 @@ impl Course {
         }
     }
 
-    /// The table of the fleet has changed: where the region's shards are, and how many events a second this shard may give.
-    pub(super) fn guide(&mut self, places: Places, rate: Option<f64>, now: Instant) {
-        self.places = places;
-        self.bucket.limit(rate, now);
+    /// The table of the fleet has changed: nothing that was learned before has to be so any more.
+    pub(super) fn begin_anew(&mut self) {
         (self.wait, self.failures) = (None, 0);
         self.avoid.clear();
     }
@@ -139,7 +149,7 @@ impl Course {
         if self.flying.is_some() || (&self.slots, self.inherited_end) == (slots, inherited_end) {
             return;
         }
-        (self.slots, self.inherited_end) = (*slots, inherited_end);
+        (self.slots, self.inherited_end, self.lull) = (*slots, inherited_end, None);
         (self.next, self.counted, self.remaining) = (PairLog::FIRST, PairLog::FIRST, 0);
     }
 
@@ -159,14 +169,14 @@ impl Course {
     }
 
     /// What to do now. `end`: that of the own log.
-    pub(super) fn next(&mut self, now: Instant, end: Position) -> Next {
+    pub(super) fn next(&mut self, now: Instant, end: Position, terms: &mut Terms) -> Next {
         let is_behind = |position| is_inherited(position) || position < end;
         if self.flying.is_some() || self.slots.is_empty() || !is_behind(self.next) {
             return Next::Nothing;
         }
-        let most_events = self.bucket.available(now);
-        let held_back = (most_events == 0).then(|| self.bucket.ready_at());
-        let until = self.wait.into_iter().chain(held_back).filter(|&until| until > now).max();
+        let most_events = terms.bucket.share(terms.courses, now);
+        let held_back = (most_events == 0).then(|| terms.bucket.ready_at());
+        let until = self.wait.into_iter().chain(self.lull).chain(held_back).filter(|&until| until > now).max();
         if let Some(until) = until {
             let count_at = self.counted_at + COUNT_GAP;
             if !is_behind(self.counted) {
@@ -178,9 +188,16 @@ impl Course {
         }
         self.counted_at = now;
         self.flying = Some(if until.is_some() { SlotSet::default() } else { self.slots });
-        let (slots, next, counted, most_bytes) = (self.slots, self.next, self.counted, self.most_bytes);
-        let most_events = if until.is_some() { 0 } else { most_events.max(1) };
-        let (places, avoid) = (self.places.clone(), self.avoid.clone());
+        let (slots, next, counted) = (self.slots, self.next, self.counted);
+        let most_bytes = self.most_bytes.min(ALL_BYTES / terms.courses.max(1));
+        let most_events = match most_events {
+            _ if until.is_some() => 0,
+            usize::MAX => usize::MAX,
+            limited => limited.clamp(1, BATCH_EVENTS),
+        };
+        self.reserved = most_events;
+        terms.bucket.take(most_events);
+        let (places, avoid) = (terms.places.clone(), self.avoid.clone());
         let turn = usize::try_from(self.failures / 2).unwrap_or(0);
         Next::Task(Box::new(Task { slots, next, counted, most_bytes, most_events, places, avoid, turn }))
     }
@@ -190,22 +207,26 @@ impl Course {
         self.flying.is_none() && !self.slots.is_empty() && !is_inherited(self.next) && self.next >= end
     }
 
-    /// Whether events wait only because the region takes no more in a second.
-    pub(super) fn held_back(&mut self, now: Instant) -> bool {
-        self.remaining > 0 && self.wait.is_none_or(|until| until <= now) && self.bucket.available(now) == 0
+    /// Whether events wait that would go now, if the region took any.
+    pub(super) fn is_held_back(&self, now: Instant) -> bool {
+        self.remaining > 0 && self.flying.is_none() && self.wait.is_none_or(|until| until <= now)
     }
 
     /// A task has ended. Returns what people are to be told, if anything.
-    pub(super) fn ended(&mut self, carried: Carried, now: Instant) -> Option<News> {
+    pub(super) fn ended(&mut self, carried: Carried, now: Instant, terms: &mut Terms) -> Option<News> {
         let Carried { next, counted, found, moved, ending } = carried;
         let gave = self.flying.take().is_some_and(|slots| !slots.is_empty());
         (self.next, self.counted) = (next, counted);
         self.remaining = (self.remaining + found).saturating_sub(moved as u64);
-        self.bucket.take(moved);
+        match std::mem::take(&mut self.reserved) {
+            usize::MAX => terms.bucket.take(moved),
+            reserved => terms.bucket.give_back(reserved.saturating_sub(moved)),
+        }
         if !gave {
             return None;
         }
         self.wait = None;
+        self.lull = (ending == Ending::Fine && found == 0 && moved == 0).then(|| now + LULL);
         let asked = std::mem::take(&mut self.avoid);
         match ending {
             Ending::Fine => {
@@ -216,7 +237,7 @@ impl Course {
                 self.failures = 0;
                 return std::mem::take(&mut self.told).then_some(News::Goes);
             }
-            Ending::Moved(table) if self.places.tell(table.clone()) => return None,
+            Ending::Moved(table) if terms.places.tell(table.clone()) => return None,
             Ending::Moved(_) => self.pause(now),
             Ending::Wait(span, why) => {
                 self.wait = Some(now + span);
@@ -256,7 +277,7 @@ impl Course {
 /// What people want to hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum News {
-    /// The region takes nothing, and why.
+    /// The shard takes nothing, and why.
     Fails(String),
     /// It takes events again.
     Goes,

@@ -44,8 +44,8 @@ struct Found {
 }
 
 impl Jobs {
-    /// Carries out a task of the course to this region.
-    pub(super) async fn run(self, region: String, task: Task) -> (String, Carried) {
+    /// Carries out a task of a course to this region.
+    pub(super) async fn run(self, region: &str, task: Task) -> Carried {
         let (transfers, log, copy) = (self.transfers.clone(), self.log, task.clone());
         let found = tokio::task::spawn_blocking(move || gather(&transfers, log, &copy)).await;
         let found = found.map_err(|e| e.to_string()).and_then(|found| found.map_err(|e| e.to_string()));
@@ -55,12 +55,12 @@ impl Jobs {
                 tracing::error!(why, region, "what belongs to another region cannot be read");
                 let (next, counted) = (task.next, task.counted);
                 let ending = Ending::Wait(PAUSE, "it cannot be read".to_owned());
-                return (region, Carried { next, counted, found: 0, moved: 0, ending });
+                return Carried { next, counted, found: 0, moved: 0, ending };
             }
         };
-        let (moved, ending) = self.give(&region, &task, events).await;
+        let (moved, ending) = self.give(region, &task, events).await;
         let next = if ending == Ending::Fine { next } else { task.next };
-        (region, Carried { next, counted, found: more, moved, ending })
+        Carried { next, counted, found: more, moved, ending }
     }
 
     /// Gives all of them, each to the shard that owns it, and settles those that were taken.

@@ -5,14 +5,15 @@
 //! traffic table --> Away --close, open--> gates --> sinks
 //!                     | may be given
 //!                     v
-//!        Course of each region --Task--> count, gather --Takers--> the owner's disk there --> settled here
+//!        Region: a Course to each shard --Task--> count, gather --Takers--> its disk --> settled here
 //! ```
 //!
 //! The claims come first: a slot is given only while they have it open, and when they close it they wait until nothing of it
 //! is on its way. So a slot that changes hands within the region is handed over by one of both, and its new owner goes on
 //! with it. What is accepted goes to the own log first, so handing over costs one more sync, and loses nothing.
 //!
-//! `away` has which slots are closed, `course` how far each region is, `bucket` how fast, `places` to whom; all of them pure.
+//! `away` has which slots are closed, `region` and `course` how far each shard of a region is, `bucket` how fast, `places` to
+//! whom; all of them pure.
 //! May import `traffic`, `transfers`, `gates`, `log`, `slots`, `writer`, `metrics`, `claiming`'s events, `ingest`'s
 //! outcome, `shutdown`'s phase, and the crate's `slots`.
 
@@ -21,6 +22,7 @@ mod bucket;
 mod course;
 mod job;
 mod places;
+mod region;
 #[cfg(test)]
 mod tests;
 
@@ -45,9 +47,10 @@ use super::traffic::{Destinations, Traffic, destinations};
 use super::transfers::Transfers;
 use super::writer::NotStored;
 use away::Away;
-use course::{Course, News, Next};
+use course::{Carried, News};
 use job::Jobs;
 use places::Places;
+use region::{Region, Shard};
 
 /// The way to shards of other regions.
 pub(super) trait Takers: Send + Sync + 'static {
@@ -71,7 +74,7 @@ pub(super) struct Evacuation {
     /// Of the table that is gone by.
     version: u64,
     plan: Destinations,
-    courses: BTreeMap<String, Course>,
+    regions: BTreeMap<String, Region>,
     /// Since when something is held back.
     held_since: Option<Instant>,
 }
@@ -93,7 +96,7 @@ impl Evacuation {
         let (log, region) = (transfers.log_id()?, traffic.region().to_owned());
         let jobs = Jobs { transfers: transfers.clone(), takers, log, region };
         let (gate, away) = (transfers.evacuation(), Away::new(&closed));
-        let (plan, courses) = (Destinations::new(), BTreeMap::new());
+        let (plan, regions) = (Destinations::new(), BTreeMap::new());
         Ok(Self {
             traffic,
             transfers,
@@ -105,7 +108,7 @@ impl Evacuation {
             away,
             version: 0,
             plan,
-            courses,
+            regions,
             held_since: None,
         })
     }
@@ -123,8 +126,8 @@ impl Evacuation {
             }
             let now = Instant::now();
             self.follow(&tables.borrow_and_update().clone(), now);
-            self.assign(&gates);
-            let flying = self.courses.values().fold(SlotSet::default(), |all, course| all.union(&course.flying()));
+            self.assign(&gates, now);
+            let flying = self.regions.values().fold(SlotSet::default(), |all, region| all.union(&region.flying()));
             if flying.common(&gates.unclaimed).is_empty() {
                 self.gate.done.send_replace(gates.version);
             }
@@ -137,11 +140,15 @@ impl Evacuation {
             }
             let end = *self.end.borrow_and_update();
             let mut wake = None;
-            for (region, course) in self.courses.iter_mut().filter(|_| !finishing) {
-                match course.next(now, end) {
-                    Next::Task(task) => under_way.push(self.jobs.clone().run(region.clone(), *task)),
-                    Next::At(at) => wake = Some(wake.map_or(at, |before: Instant| before.min(at))),
-                    Next::Nothing => {}
+            for (name, region) in self.regions.iter_mut().filter(|_| !finishing) {
+                let (tasks, at) = region.next(now, end);
+                wake = wake.into_iter().chain(at).min();
+                for (shard, task) in tasks {
+                    let (jobs, name) = (self.jobs.clone(), name.clone());
+                    under_way.push(async move {
+                        let carried = jobs.run(&name, task).await;
+                        (name, shard, carried)
+                    });
                 }
             }
             self.tell(&gates, now);
@@ -152,7 +159,9 @@ impl Evacuation {
                 }
             };
             tokio::select! {
-                Some((region, carried)) = under_way.next(), if !under_way.is_empty() => self.ended(&region, carried),
+                Some((region, shard, carried)) = under_way.next(), if !under_way.is_empty() => {
+                    self.ended(&region, &shard, carried);
+                }
                 closed = closed => {
                     closing = None;
                     if closed.is_err() {
@@ -179,8 +188,8 @@ impl Evacuation {
         self.away.want(&all(&self.plan));
         for region in self.plan.keys() {
             if let Some(known) = table.regions.iter().find(|known| known.name == *region) {
-                let course = self.courses.entry(region.clone()).or_insert_with(|| Course::new(now));
-                course.guide(Places::new(known), rate(known.takes_per_second, givers(table)), now);
+                let region = self.regions.entry(region.clone()).or_insert_with(|| Region::new(now));
+                region.guide(Places::new(known), rate(known.takes_per_second, givers(table)), now);
             }
         }
         if self.plan.is_empty() {
@@ -191,41 +200,44 @@ impl Evacuation {
         }
     }
 
-    /// Says to each course what it may give now.
-    fn assign(&mut self, gates: &Gates) {
+    /// Says to each region what may be given to it now.
+    fn assign(&mut self, gates: &Gates, now: Instant) {
         let givable = self.away.givable().without(&gates.unclaimed);
-        let flying: Vec<_> = self.courses.iter().map(|(region, course)| (region.clone(), course.flying())).collect();
-        for (region, course) in &mut self.courses {
-            let mine = self.plan.get(region).copied().unwrap_or_default();
-            let elsewhere = flying.iter().filter(|(other, _)| other != region);
+        let flying: Vec<_> = self.regions.iter().map(|(name, region)| (name.clone(), region.flying())).collect();
+        for (name, region) in &mut self.regions {
+            let mine = self.plan.get(name).copied().unwrap_or_default();
+            let elsewhere = flying.iter().filter(|(other, _)| other != name);
             let elsewhere = elsewhere.fold(SlotSet::default(), |all, (_, flying)| all.union(flying));
-            course.assign(&mine.common(&givable).without(&elsewhere), gates.inherited_end);
+            region.assign(&mine.common(&givable), &elsewhere, gates.inherited_end, now);
         }
         let plan = &self.plan;
-        self.courses.retain(|region, course| plan.contains_key(region) || !course.is_idle());
+        self.regions.retain(|name, region| plan.contains_key(name) || !region.is_idle());
     }
 
-    fn ended(&mut self, region: &str, carried: course::Carried) {
+    fn ended(&mut self, name: &str, shard: &Shard, carried: Carried) {
         self.metrics.handed_to_region(carried.moved);
-        let news = self.courses.get_mut(region).and_then(|course| course.ended(carried, Instant::now()));
+        let news = self.regions.get_mut(name).and_then(|region| region.ended(shard, carried, Instant::now()));
+        let shard = shard.as_deref().unwrap_or("any");
         match news {
-            Some(News::Fails(reason)) => tracing::warn!(region, reason, "another region does not take events over"),
-            Some(News::Goes) => tracing::info!(region, "the region takes events over again"),
+            Some(News::Fails(reason)) => {
+                tracing::warn!(region = name, shard, reason, "a shard of another region does not take events over");
+            }
+            Some(News::Goes) => tracing::info!(region = name, shard, "the shard takes events over again"),
             None => {}
         }
     }
 
-    /// Whether a course waits for the own log to grow.
+    /// Whether something waits for the own log to grow.
     fn is_waiting(&self, end: Position) -> bool {
-        self.courses.values().any(|course| course.waits_for(end))
+        self.regions.values().any(|region| region.waits_for(end))
     }
 
     fn tell(&mut self, gates: &Gates, now: Instant) {
         let slots = all(&self.plan).without(&gates.unclaimed);
         let slots = slots.iter().filter(|&slot| slot != KEYLESS).count();
-        let events = self.courses.values().map(Course::remaining).sum();
+        let events = self.regions.values().map(Region::remaining).sum();
         self.traffic.away(u32::try_from(slots).unwrap_or(u32::MAX), events);
-        let held = self.courses.values_mut().any(|course| course.held_back(now));
+        let held = self.regions.values_mut().any(|region| region.held_back(now));
         if let Some(since) = self.held_since.take() {
             self.metrics.held_back(now.saturating_duration_since(since));
         }

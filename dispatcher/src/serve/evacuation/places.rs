@@ -1,10 +1,12 @@
 //! Where the shards of another region are, and which of them owns a key: as the traffic table lists them, until one of them
-//! says it better. Pure. May import the crate's `slots`.
+//! says it better. Pure. May import `slots`, and the crate's `slots`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use signalbox_contract::{RegionTraffic, RoutingTable};
 
+use crate::serve::slots::{KEYLESS, SlotSet};
 use crate::slots::{owner, slot_of};
 
 /// See the documentation of this file.
@@ -29,6 +31,19 @@ impl Places {
             self.told = Some(table);
         }
         news
+    }
+
+    /// These slots by the shards that own them. What has no key may go to any of them, and is apart, as is all of it while the
+    /// region has no shards.
+    pub(super) fn shares(&self, slots: &SlotSet) -> BTreeMap<Option<String>, SlotSet> {
+        let mut shares: BTreeMap<Option<String>, SlotSet> = BTreeMap::new();
+        for slot in slots.iter() {
+            // A slot is one of the keys that are in it.
+            let key = u64::try_from(slot).ok().filter(|_| slot != KEYLESS);
+            let owner = key.and_then(|key| self.of(Some(key), 0)).map(str::to_owned);
+            shares.entry(owner).or_default().insert(slot);
+        }
+        shares
     }
 
     /// Where an event goes: to the owner of its key, or without one to the one that `any` says. Nothing: the region has no
@@ -57,6 +72,7 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::Places;
+    use crate::serve::slots::{BUCKETS, KEYLESS, SlotSet};
     use signalbox_contract::{Peer, RegionShard, RegionTraffic, RoutingTable};
     use std::sync::Arc;
 
@@ -80,6 +96,20 @@ mod tests {
         );
         assert_eq!([7, 8, 9].map(|any| places.of(None, any).unwrap()), ["listed-7", "listed-0", "listed-1"]);
         assert_eq!((listed(0).of(None, 3), listed(0).of(Some(3), 3), listed(0).another("x", 1)), (None, None, None));
+    }
+
+    #[test]
+    fn slots_are_shared_out_by_their_owners_and_what_has_no_key_is_apart() {
+        let places = listed(3);
+        let shares = places.shares(&SlotSet::all());
+        assert_eq!(shares.keys().flatten().collect::<Vec<_>>(), ["listed-0", "listed-1", "listed-2"]);
+        assert_eq!(shares[&None].iter().collect::<Vec<_>>(), [KEYLESS]);
+        assert_eq!(shares.values().map(|slots| slots.iter().count()).sum::<usize>(), BUCKETS, "each once");
+        for (owner, slots) in &shares {
+            let is_its = |slot: usize| places.of(Some(u64::try_from(slot).unwrap()), 0) == owner.as_deref();
+            assert!(owner.is_none() || slots.iter().all(is_its));
+        }
+        assert_eq!(listed(0).shares(&SlotSet::all()), [(None, SlotSet::all())].into());
     }
 
     #[test]

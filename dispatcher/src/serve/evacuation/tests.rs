@@ -11,10 +11,12 @@ use signalbox_contract::{Peer, RegionShard, RoutingTable};
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::serve::claiming::Handed;
 use crate::serve::log::{NewRecord, PairLog, ShardLog as _, SinkSet, is_inherited};
 use crate::serve::slots::slot_of;
 use crate::serve::traffic::table;
 use crate::serve::writer::Writer;
+use crate::slots::owner;
 
 /// Keys of events; one more has none.
 const KEYS: u64 = 6;
@@ -37,12 +39,23 @@ struct Disk {
 struct Fake {
     disk: Arc<Mutex<Disk>>,
     fails: bool,
+    /// The address of a shard that does not answer.
+    away: Arc<Mutex<Option<&'static str>>>,
 }
 
 impl Takers for Fake {
-    fn give(&self, _: &str, given: Given) -> BoxFuture<'static, Outcome> {
+    fn give(&self, address: &str, given: Given) -> BoxFuture<'static, Outcome> {
         let (disk, fails) = (self.disk.clone(), self.fails);
+        let away = *self.away.lock().unwrap();
+        let (is_away, of_another) = (away == Some(address), away.is_some() && given.events.iter().any(is_of_1));
         async move {
+            if is_away {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                return Outcome::Unreachable("it stays away".to_owned());
+            }
+            if of_another {
+                return Outcome::Redirect(table_of(1, 2));
+            }
             let draw = |below| crate::random::next_of(&mut disk.lock().unwrap().state) % below;
             let (way, waits) = (if fails { draw(8) } else { 7 }, draw(3));
             tokio::time::sleep(Duration::from_millis(waits)).await;
@@ -67,9 +80,18 @@ impl Takers for Fake {
 fn redirect(disk: &Mutex<Disk>) -> Arc<RoutingTable> {
     let mut disk = disk.lock().unwrap();
     disk.epoch += 1;
+    table_of(disk.epoch, 1 + u32::try_from(disk.epoch % 2).unwrap())
+}
+
+/// A table of the region by which so many shards own all slots.
+fn table_of(epoch: u64, shards: u32) -> Arc<RoutingTable> {
     let peer = |ordinal| Peer { ordinal, address: format!("shard-{ordinal}"), log: 0 };
-    let shards = 1 + u32::try_from(disk.epoch % 2).unwrap();
-    Arc::new(RoutingTable { epoch: disk.epoch, shards, peers: (0..2).map(peer).collect(), ..RoutingTable::default() })
+    Arc::new(RoutingTable { epoch, shards, peers: (0..2).map(peer).collect(), ..RoutingTable::default() })
+}
+
+/// Whether it is an event of the second of two shards, by its key.
+fn is_of_1(event: &Handed) -> bool {
+    event.key.is_some_and(|key| owner(crate::slots::slot_of(key), 2) == 1)
 }
 
 /// As a taker does it, which relies on that nothing of a slot comes after an event that was not taken.
@@ -84,10 +106,15 @@ fn store(disk: &Mutex<Disk>, given: &Given) {
         if !repeats {
             disk.known.insert(position);
             disk.last.insert(place, position);
-            let number = std::str::from_utf8(&event.record).unwrap().parse().unwrap();
+            let number = std::str::from_utf8(&event.record).unwrap().trim_start().parse().unwrap();
             disk.stored.push((event.key, number));
         }
     }
+}
+
+/// The key of an event with this number.
+fn key_of(number: u64) -> Option<u64> {
+    Some(number % (KEYS + 1)).filter(|key| *key < KEYS)
 }
 
 /// A giver that is running.
@@ -129,8 +156,13 @@ impl Giver {
     }
 
     async fn accept(&self, events: std::ops::Range<u64>) {
+        self.accept_large(events, 0).await;
+    }
+
+    /// Events of so many bytes.
+    async fn accept_large(&self, events: std::ops::Range<u64>, bytes: usize) {
         let record = |number: u64| {
-            let (key, record) = (Some(number % (KEYS + 1)).filter(|key| *key < KEYS), Bytes::from(number.to_string()));
+            let (key, record) = (key_of(number), Bytes::from(format!("{number:>bytes$}")));
             NewRecord { accepted_at_us: 1, key, skip: SinkSet::default(), identity: 0, record }
         };
         self.writer.append(events.map(record).collect()).await.unwrap();
@@ -186,7 +218,7 @@ async fn whatever_fails_and_changes_all_arrives_in_order_and_once() {
         println!("SEED={seed}");
         let dir = tempfile::tempdir().unwrap();
         let disk = Arc::new(Mutex::new(Disk { state: seed, ..Disk::default() }));
-        let takers = || Arc::new(Fake { disk: disk.clone(), fails: true });
+        let takers = || Arc::new(Fake { disk: disk.clone(), fails: true, ..Fake::default() });
         let mut state = seed << 7;
         let mut draw = |below: u64| crate::random::next_of(&mut state) % below;
         let (mut giver, mut accepted, mut version) = (Giver::start(dir.path(), takers()), 0, 0);
@@ -242,5 +274,30 @@ async fn what_was_given_back_is_not_given_and_what_was_given_is_counted() {
     assert_eq!((report.handed_over_total, report.away_events), (50, 0));
     assert_eq!(giver.log.stats().unwrap().events, 10);
     check(&takers.disk.lock().unwrap(), 50);
+    giver.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_stays_away_holds_up_what_is_its_and_nothing_else() {
+    let (dir, takers) = (tempfile::tempdir().unwrap(), Arc::new(Fake::default()));
+    *takers.away.lock().unwrap() = Some("shard-1");
+    let giver = Giver::start(dir.path(), takers.clone());
+    giver.traffic.push(keeps(1, 0)).await.unwrap();
+    // What is the shard's that is away fills more than a batch, before most of what is the other's.
+    let (events, bytes) = (700, 8 * 1024);
+    let is_its = |number: &u64| key_of(*number).is_some_and(|key| owner(crate::slots::slot_of(key), 2) == 1);
+    let its = (0..events).filter(is_its).count();
+    assert!((2..5).contains(&(its * bytes / BATCH_BYTES)), "{its} of {events}");
+    giver.accept_large(0..events, bytes).await;
+    let others = async {
+        while takers.disk.lock().unwrap().stored.len() < usize::try_from(events).unwrap() - its {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), others).await.expect("the other shard does not get what is its");
+    assert!(takers.disk.lock().unwrap().stored.iter().all(|(_, number)| !is_its(number)));
+    *takers.away.lock().unwrap() = None;
+    giver.until_empty().await;
+    check(&takers.disk.lock().unwrap(), events);
     giver.kill().await;
 }

@@ -1,5 +1,5 @@
-//! The way to shards of other regions: one request at a time to each address, on a connection that is kept while it is
-//! used. May import `evacuation`'s door, and `ingest`'s outcome.
+//! The way to shards of other regions: a connection to each address, which all requests to it share, and which is kept while
+//! it is used. May import `evacuation`'s door, and `ingest`'s outcome.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,6 +3,37 @@
 use signalbox_contract::{Peer, RegionShard, RegionTraffic};
 
 use super::*;
+use crate::serve::evacuation::bucket::Bucket;
+
+/// A course that is the only one to its region.
+struct Alone {
+    course: Course,
+    terms: Terms,
+}
+
+impl Alone {
+    fn next(&mut self, now: Instant, end: Position) -> Next {
+        self.course.next(now, end, &mut self.terms)
+    }
+
+    fn ended(&mut self, carried: Carried, now: Instant) -> Option<News> {
+        self.course.ended(carried, now, &mut self.terms)
+    }
+}
+
+impl std::ops::Deref for Alone {
+    type Target = Course;
+
+    fn deref(&self) -> &Course {
+        &self.course
+    }
+}
+
+impl std::ops::DerefMut for Alone {
+    fn deref_mut(&mut self) -> &mut Course {
+        &mut self.course
+    }
+}
 
 fn slots(all: &[usize]) -> SlotSet {
     all.iter().copied().collect()
@@ -14,12 +45,13 @@ fn places() -> Places {
 }
 
 /// A course with slots 1 and 2, and when it began.
-fn course(rate: Option<f64>) -> (Course, Instant) {
+fn course(rate: Option<f64>) -> (Alone, Instant) {
     let now = Instant::now();
+    let mut terms = Terms { places: places(), bucket: Bucket::new(now), courses: 1 };
+    terms.bucket.limit(rate, now);
     let mut course = Course::new(now);
-    course.guide(places(), rate, now);
     course.assign(&slots(&[1, 2]), None);
-    (course, now)
+    (Alone { course, terms }, now)
 }
 
 fn task(next: Next) -> Task {
@@ -58,6 +90,15 @@ fn one_task_is_under_way_at_a_time_until_everything_was_given_and_then_when_some
     assert!(matches!(course.next(now, 9), Next::Nothing) && course.waits_for(9) && course.remaining() == 0);
     assert!(!course.waits_for(10));
     assert_eq!(task(course.next(now, 10)).counted, 9);
+}
+
+#[test]
+fn who_has_found_nothing_does_not_look_again_at_once() {
+    let (mut course, now) = course(None);
+    task(course.next(now, 9));
+    course.ended(carried(9, 0, Ending::Fine), now);
+    assert_eq!(after(course.next(now, 12), now), LULL);
+    task(course.next(now + LULL, 12));
 }
 
 #[test]
@@ -123,7 +164,7 @@ fn it_waits_as_it_is_told_and_counts_what_comes_meanwhile() {
     assert_eq!((count.most_events, course.flying()), (0, slots(&[])));
     course.ended(Carried { counted: 12, found: 3, ..carried(PairLog::FIRST, 0, Ending::Fine) }, later);
     assert_eq!((course.remaining(), after(course.next(later, 12), now)), (3, Duration::from_secs(30)));
-    course.guide(places(), None, later);
+    course.begin_anew();
     task(course.next(later, 12));
 }
 
@@ -148,5 +189,5 @@ fn it_goes_no_faster_than_told() {
     let ready = now + Duration::from_millis(130);
     assert_eq!(task(course.next(ready, 9)).most_events, 13);
     course.ended(Carried { found: 99, ..carried(4, 13, Ending::Fine) }, ready);
-    assert!(course.held_back(ready) && after(course.next(ready, 9), ready) >= Duration::from_millis(120));
+    assert!(course.is_held_back(ready) && after(course.next(ready, 9), ready) >= Duration::from_millis(120));
 }
