@@ -139,7 +139,7 @@ pub struct BreakerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// Why it is where it is, in one word for machines: the cause; or Suspected, Unknown, SinkFailsEverywhere or TooFewLeft,
-    /// which trip nothing; or Ramping. Absent when nothing speaks against the region.
+    /// which trip nothing; or Ramping; or Held, by an annotation. Absent when nothing speaks against the region.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// The same in a sentence.

@@ -79,8 +79,10 @@ pub(crate) fn decide(
     memory: &FleetMemory,
     now: Timestamp,
 ) -> FleetPlan {
-    let monitored = bottleneck::monitor(intent, snapshot, now);
+    let mut monitored = bottleneck::monitor(intent, snapshot, now);
     let mut breakers = breaker::desired_phases(intent, snapshot, memory, now);
+    let mut history = std::mem::take(&mut monitored.history);
+    history.breakers = std::mem::take(&mut breakers.history);
     let (unseen, forgotten) = (RegionSnapshot::default(), RegionMemory::default());
     let stand = stand(intent, snapshot, memory, &breakers.plans, now);
     let led = traffic::desired_shares(&traffic::Situation {
@@ -108,8 +110,6 @@ pub(crate) fn decide(
         .iter()
         .filter(|(name, _)| intent.region(name).is_none())
         .map(|(name, seen)| (name.as_str(), None, seen));
-    let mut history = monitored.history.clone();
-    history.breakers = std::mem::take(&mut breakers.history);
     let mut soon = monitored.recheck_after;
     let regions: Vec<_> = staying
         .chain(leaving)

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use signalbox_contract::TrafficTable;
 
 use super::routing::Behind;
-use super::units::digest;
 
 /// How new events are led to regions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,13 +70,6 @@ pub struct TrafficPlan {
     /// A shift of traffic that is under way or done, in a sentence: "shifting 40 of 60 %, waiting for 3 shards in eu-west".
     /// `None`: traffic is as the weights of the spec say.
     pub shift: Option<Shift>,
-}
-
-impl TrafficPlan {
-    /// What tells one table from another, whatever their versions.
-    pub fn digest(table: &TrafficTable) -> u64 {
-        digest(&TrafficTable { version: 0, ..table.clone() })
-    }
 }
 
 /// A shift of traffic away from regions that are not Serving.

@@ -15,7 +15,8 @@ use signalbox_contract::ShardReport;
 
 use super::since;
 use crate::fleet::{
-    Attempts, BreakerHistory, BreakerLook, Observation, RegionSnapshot, Report, ShardSnapshot, ShardTotals,
+    Attempts, BreakerHistory, BreakerIntent, BreakerLook, Observation, RegionSnapshot, Report, ShardSnapshot,
+    ShardTotals,
 };
 
 /// A report that is older says nothing about now.
@@ -115,6 +116,19 @@ pub(super) fn looks(
 ) -> impl Iterator<Item = &BreakerLook> {
     let counts = move |look: &&BreakerLook| since(look.at, now) < span && from.is_none_or(|from| look.at > from);
     history.looks.iter().filter(counts)
+}
+
+/// Events accepted and requests refused in the looks of the last `span`, and not of before `from`.
+pub(super) fn ingest(history: &BreakerHistory, span: Duration, from: Option<Timestamp>, now: Timestamp) -> (u64, u64) {
+    looks(history, span, from, now).fold((0, 0), |(accepted, refused): (u64, u64), look| {
+        (accepted.saturating_add(look.accepted), refused.saturating_add(look.refused))
+    })
+}
+
+/// Whether so many are refused that it counts.
+pub(super) fn is_refusing(accepted: u64, refused: u64, intent: &BreakerIntent) -> bool {
+    let all = accepted.saturating_add(refused);
+    all >= intent.minimum_attempts && is_share(refused, all, intent.failure_ratio)
 }
 
 /// The attempts at a sink in those looks.

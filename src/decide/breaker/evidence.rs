@@ -16,7 +16,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use signalbox_contract::BreakerPhase;
 
-use super::count::{self, attempts, is_share, lasts, looks};
+use super::count::{self, attempts, ingest, is_refusing, is_share, lasts, looks};
 use super::machine::Signs;
 use super::reach::{self, Doubt, Reach};
 use super::sinks::{self, Held, SinkView};
@@ -139,24 +139,13 @@ fn is_being_replaced(seen: &RegionSnapshot) -> bool {
     seen.rollout.is_some_and(|rollout| rollout.replaces) && !troubled()
 }
 
-fn ingest(history: &BreakerHistory, span: Duration, from: Option<Timestamp>, now: Timestamp) -> (u64, u64) {
-    looks(history, span, from, now).fold((0, 0), |(accepted, refused): (u64, u64), look| {
-        (accepted.saturating_add(look.accepted), refused.saturating_add(look.refused))
-    })
-}
-
-fn is_refusing(accepted: u64, refused: u64, intent: &BreakerIntent) -> bool {
-    let all = accepted.saturating_add(refused);
-    all >= intent.minimum_attempts && is_share(refused, all, intent.failure_ratio)
-}
-
 /// A region, and those that it is held against.
 pub(super) struct Case<'a> {
     pub(super) intent: &'a BreakerIntent,
     pub(super) memory: &'a BreakerMemory,
     pub(super) history: &'a BreakerHistory,
     pub(super) evidence: &'a Evidence,
-    /// The other regions that are not Tripped, by name.
+    /// The other regions that are not Tripped, or come back with this look, by name.
     pub(super) others: Vec<(&'a str, &'a Evidence)>,
     pub(super) now: Timestamp,
 }
@@ -175,11 +164,14 @@ impl<'a> Case<'a> {
         let mut judgement = Judgement::default();
         judgement.signs.reachable = self.evidence.reachable;
         self.is_it_there(&mut judgement);
-        if self.memory.phase == BreakerPhase::Probing {
-            self.probe(&mut judgement);
-        } else {
-            self.do_sinks_fail(&mut judgement);
-            self.does_it_refuse(&mut judgement);
+        match self.memory.phase {
+            BreakerPhase::Serving => {
+                self.do_sinks_fail(&mut judgement);
+                self.does_it_refuse(&mut judgement);
+            }
+            BreakerPhase::Probing => self.probe(&mut judgement),
+            // It is out already: nothing of this has to be looked at again soon.
+            BreakerPhase::Tripped => {}
         }
         judgement
     }
@@ -214,7 +206,9 @@ impl<'a> Case<'a> {
     fn do_sinks_fail(&self, judgement: &mut Judgement) {
         for (sink, view) in self.evidence.sinks.iter().filter(|(_, view)| view.stirs) {
             let half_way = Duration::from_millis(view.row_ms) * 2 >= sinks::row_time(self.intent.window);
-            judgement.soon(if half_way { Duration::from_millis(250) } else { Duration::from_secs(1) });
+            // Of what has lasted long enough only others can make more, and that is seen within a second.
+            let any_moment = half_way && view.held.is_none();
+            judgement.soon(if any_moment { Duration::from_millis(250) } else { Duration::from_secs(1) });
             match (view.held, self.elsewhere(sink)) {
                 (Some(held), Elsewhere::Well(others)) => {
                     judgement.trip(TripCause::SinkFailing, || fails_here(sink, view, held, &others));
@@ -285,9 +279,9 @@ impl<'a> Case<'a> {
             (tried, failed) = (tried.saturating_add(of_step.total()), failed.saturating_add(of_step.failed));
             let most = CLEAN_PERCENT + self.usually_fails(sink, need);
             clean &= of_step.failed.saturating_mul(100) <= of_step.total().saturating_mul(most);
-            let lately = attempts(looks(self.history, relapse_time(window), Some(from), now), sink);
+            let lately = attempts(looks(self.history, sinks::relapse_time(window), Some(from), now), sink);
             let row = Duration::from_millis(view.row_ms).min(held);
-            if row >= relapse_time(window) && lately.failed > 0 {
+            if row >= sinks::relapse_time(window) && lately.failed > 0 {
                 judgement.trip(TripCause::SinkFailing, || format!("sink {sink} fails from here again, all of it"));
             } else if lately.total() >= need && is_share(lately.failed, lately.total(), self.intent.failure_ratio) {
                 judgement.relapse(TripCause::SinkFailing, || format!("sink {sink} fails from here again"));
@@ -308,11 +302,6 @@ impl<'a> Case<'a> {
         let enough = tried.filter(|tried| tried.total() >= least);
         enough.map(|tried| u64::from(sinks::percent(tried))).max().unwrap_or(0)
     }
-}
-
-/// The time over which a region that comes back is judged: shorter than one that trips, because it was tripped for cause.
-fn relapse_time(window: Duration) -> Duration {
-    (window * 3 / 10).max(Duration::from_secs(2))
 }
 
 impl Judgement {

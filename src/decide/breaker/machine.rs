@@ -55,8 +55,11 @@ pub(super) fn next(
     match before.phase {
         BreakerPhase::Serving => signs.trip.map_or(*before, trip),
         BreakerPhase::Tripped => {
-            let over = before.until.is_none_or(|until| until <= now);
-            if over && signs.reachable { at_step(before, 0, now) } else { *before }
+            if comes_back(before, signs.reachable, now) {
+                at_step(before, 0, now)
+            } else {
+                *before
+            }
         }
         BreakerPhase::Probing => match (signs.trip, signs.relapse) {
             (Some(cause), _) => trip(cause),
@@ -72,6 +75,11 @@ pub(super) fn next(
             (None, None) => *before,
         },
     }
+}
+
+/// Whether the time of one that is Tripped is over, and somebody is there.
+pub(super) fn comes_back(before: &BreakerMemory, reachable: bool, now: Timestamp) -> bool {
+    before.until.is_none_or(|until| until <= now) && reachable
 }
 
 /// What is remembered, as far as it can be: a status may say anything, and clocks are set back.

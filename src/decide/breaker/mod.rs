@@ -33,7 +33,8 @@ use jiff::Timestamp;
 use signalbox_contract::BreakerPhase;
 
 use crate::fleet::{
-    BreakerHistory, BreakerMemory, BreakerPlan, FleetIntent, FleetMemory, FleetSnapshot, TripCause, whole_second,
+    BreakerHistory, BreakerMemory, BreakerPlan, FleetIntent, FleetMemory, FleetSnapshot, HeldPhase, RegionIntent,
+    TripCause, whole_second,
 };
 use evidence::{Case, Evidence, Judgement};
 use rules::{Outcome, Wish};
@@ -65,17 +66,19 @@ pub(super) fn desired_phases(
         looked_at.push((&region.name, before, evidence));
     }
     let none = BreakerHistory::default();
+    let out: Vec<_> = (intent.regions.iter().zip(&looked_at))
+        .map(|(region, (_, before, evidence))| stays_out(intent, region, before, evidence.reachable, now))
+        .collect();
     let judgements: Vec<Judgement> = looked_at
         .iter()
         .map(|(name, before, evidence)| {
-            let well =
-                looked_at.iter().filter(|(other, memory, _)| other != name && memory.phase != BreakerPhase::Tripped);
+            let others = looked_at.iter().zip(&out).filter(|((other, ..), out)| other != name && !**out);
             let case = Case {
                 intent: &intent.breaker,
                 memory: before,
                 history: history.get(*name).unwrap_or(&none),
                 evidence,
-                others: well.map(|(other, _, evidence)| (*other, evidence)).collect(),
+                others: others.map(|((other, _, evidence), _)| (*other, evidence)).collect(),
                 now,
             };
             case.judge()
@@ -98,6 +101,22 @@ pub(super) fn desired_phases(
     );
     let none_is_well = is_none_well(&wishes, &outcomes, looked_at.iter().map(|(_, _, evidence)| evidence));
     Breakers { plans: plans.collect(), history, none_is_well }
+}
+
+/// Whether a region is out, and stays so with this look: nobody is held against it. One that comes back with this look counts
+/// at once, or the next look at the very same would decide otherwise.
+fn stays_out(
+    intent: &FleetIntent,
+    region: &RegionIntent,
+    before: &BreakerMemory,
+    reachable: bool,
+    now: Timestamp,
+) -> bool {
+    before.phase == BreakerPhase::Tripped
+        && match intent.manual.hold(&region.name, now) {
+            Some(hold) => hold.phase == HeldPhase::Tripped,
+            None => region.weight > 0 && !machine::comes_back(before, reachable, now),
+        }
 }
 
 /// Of one that somebody holds it is not known how it would do.

@@ -122,6 +122,11 @@ pub(super) fn view(
     }
 }
 
+/// The time over which a region that comes back is judged: shorter than one that trips, because it was tripped for cause.
+pub(super) fn relapse_time(window: Duration) -> Duration {
+    (window * 3 / 10).max(Duration::from_secs(2))
+}
+
 /// What says how a sink does just now.
 fn recently(window: Duration) -> Duration {
     (window / 5).max(Duration::from_secs(2))

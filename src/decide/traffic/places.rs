@@ -26,15 +26,15 @@ const TOLERANCE_PERCENT: u64 = 5;
 /// least wrong, in steps of [`TOLERANCE_PERCENT`]; of those, the ones that list the most shards.
 pub(in crate::decide) fn desired_places(claims: &[Claim]) -> Vec<u32> {
     let most: u32 = claims.iter().filter(|claim| claim.weight > 0).map(|claim| claim.shards).sum();
+    let weights = weight_sum(claims);
     (1..=most)
-        .map(|total| places_for(claims, total))
-        .min_by_key(|places| (worst_error(claims, places), std::cmp::Reverse(places.iter().sum::<u32>())))
+        .map(|total| places_for(claims, weights, total))
+        .min_by_key(|places| (worst_error(claims, weights, places), std::cmp::Reverse(places.iter().sum::<u32>())))
         .unwrap_or_else(|| vec![0; claims.len()])
 }
 
 /// The counts that come nearest to the weights if there were `total` places.
-fn places_for(claims: &[Claim], total: u32) -> Vec<u32> {
-    let weights = weight_sum(claims);
+fn places_for(claims: &[Claim], weights: u64, total: u32) -> Vec<u32> {
     claims
         .iter()
         .map(|claim| {
@@ -48,8 +48,7 @@ fn places_for(claims: &[Claim], total: u32) -> Vec<u32> {
 }
 
 /// The largest difference between a region's share and its weight, in steps of the tolerance.
-fn worst_error(claims: &[Claim], places: &[u32]) -> u64 {
-    let weights = weight_sum(claims);
+fn worst_error(claims: &[Claim], weights: u64, places: &[u32]) -> u64 {
     let listed: u64 = places.iter().copied().map(u64::from).sum::<u64>().max(1);
     let worst = claims.iter().zip(places).map(|(claim, places)| {
         let share = u64::from(*places) * 10_000 / listed;
@@ -59,6 +58,7 @@ fn worst_error(claims: &[Claim], places: &[u32]) -> u64 {
     worst.max().unwrap_or(0) / (TOLERANCE_PERCENT * 100)
 }
 
+/// Of those that have a shard; at least 1.
 fn weight_sum(claims: &[Claim]) -> u64 {
     claims.iter().filter(|claim| claim.shards > 0).map(|claim| u64::from(claim.weight)).sum::<u64>().max(1)
 }

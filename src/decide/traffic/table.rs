@@ -14,7 +14,7 @@ use signalbox_contract::{BreakerPhase, CONTROL_PORT, EVENTS_PORT, RegionShard, R
 use super::{RECHECK_WHILE_SHIFTING, Region, Takes, Traffic, part};
 use crate::fleet::{
     Behind, FleetIntent, FleetSnapshot, RegionSnapshot, RegionTrafficPlan, TrafficHistory, TrafficMemory, TrafficPlan,
-    names,
+    digest, names,
 };
 
 /// By how much the version grows where shards know of tables that are not remembered.
@@ -76,7 +76,8 @@ pub(in crate::decide) fn desired_table(
     let mut recheck_after = waits.then_some(RECHECK_WHILE_SHIFTING);
     if memory.version > 0 || highest > 0 || regions.len() > 1 && !entries.is_empty() {
         let mut table = TrafficTable { fleet: intent.name.clone(), version: 0, regions: entries };
-        plan.digest = TrafficPlan::digest(&table);
+        // What tells one table from another, whatever their versions.
+        plan.digest = digest(&table);
         table.version = match () {
             () if highest > memory.version => highest.saturating_add(LEAP),
             () if plan.digest == memory.digest && memory.version > 0 => memory.version,

@@ -68,6 +68,18 @@ fn a_sink_that_fails_everywhere_keeps_no_region_from_coming_back() {
 }
 
 #[test]
+fn an_outage_is_looked_at_often_only_until_it_has_lasted_long_enough() {
+    let young = SinkView { held: None, row_ms: 3_000, ..failing() };
+    let after = |phase, view: &SinkView| {
+        let here = [("audit", attempts(0, 9), view.clone())];
+        judged((phase, 60), &here, &[("audit", failing())]).recheck_after
+    };
+    assert_eq!(after(BreakerPhase::Serving, &young), Some(Duration::from_millis(250)));
+    assert_eq!(after(BreakerPhase::Serving, &failing()), Some(Duration::from_secs(1)));
+    assert_eq!(after(BreakerPhase::Tripped, &failing()), None);
+}
+
+#[test]
 fn a_step_is_clean_where_no_more_fails_than_does_elsewhere() {
     let clean = |failed: u64, elsewhere: Attempts| {
         let here = [("audit", attempts(100 - failed, failed), well())];
