@@ -42,7 +42,11 @@ pub(crate) async fn name_servers(act: Act) -> Result<()> {
     let mut spec = LoadSpec::new("orders", RATE, RATE * 45).from_region(&two.stays).trying(Duration::from_secs(5), 0);
     spec.reconnect_every = u64::from(u32::MAX);
     let load = Load::start_with(&two.scene, &spec).await?;
-    load.sends().await?;
+    eventually("every producer has a connection", LIMIT, async || {
+        let arrived = two.sinks.receipts(&load.source, spec.count).await?.unique;
+        Ok((arrived >= 4 * RATE).then_some(()))
+    })
+    .await?;
     let fault = two.cluster.inject(Fault::NameServersStopped).await?;
     let both = [&two.stays, &two.fails];
     let mut before = Vec::new();
