@@ -8,7 +8,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-use super::SETTLE;
+use super::BEHIND;
 use crate::fleet::KeyPairPem;
 
 /// When a certificate is valid.
@@ -27,8 +27,7 @@ impl Life {
         let at = |time: Timestamp| {
             rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(time.as_second()).unwrap_or(0))
         };
-        // For clocks that are slow.
-        params.not_before = at(self.made - SETTLE);
+        params.not_before = at(self.made - BEHIND);
         params.not_after = at(self.until);
     }
 }

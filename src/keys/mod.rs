@@ -7,7 +7,7 @@
 //! ```
 //!
 //! What is new is trusted for an hour before anything signed by it is shown: by then every shard has read it. What is old
-//! is trusted for as long as anybody may still show it. Both sides may be late, and clocks wrong by up to an hour.
+//! is trusted for as long as anybody may still show it. Both sides may be late, and clocks hours apart.
 //!
 //! **Architecture Invariant:** a keyring of which nothing is due comes back as it was, so nothing is written.
 
@@ -25,8 +25,11 @@ use mint::{Life, Owner};
 const AUTHORITY_LIFE: Duration = Duration::from_hours(365 * 24);
 /// How long what it signs lives.
 const LIFE: Duration = Duration::from_hours(30 * 24);
-/// For how long an authority is trusted before it signs, and by how much clocks may differ.
+/// For how long an authority is trusted before it signs.
 const SETTLE: Duration = Duration::from_hours(1);
+/// By how much a clock may be behind the one by which a certificate was made: until it has come to that, it would not be
+/// believed. Whoever has the key of an authority could as well write any other time.
+const BEHIND: Duration = Duration::from_hours(24);
 
 /// Why keys could not be made.
 #[derive(Debug, thiserror::Error)]

@@ -127,7 +127,8 @@ impl Three {
         self.at_rest().await?;
         // A number of its own, because the pod is called by it.
         let count = RATE * (3 + BEFORE + GONE + AFTER) + u64::from(number);
-        let mut spec = LoadSpec::new("orders", RATE, count).from_region(&self.third.stays).trying(PATIENCE, 1).of_many();
+        let mut spec =
+            LoadSpec::new("orders", RATE, count).from_region(&self.third.stays).trying(PATIENCE, 1).of_many();
         // A connection that was made to the lost region before, and is used again half a minute later, says nothing of it.
         spec.reconnect_every = 1;
         let load = Load::start_with(&self.scene, &spec).await?;
