@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
+use serde::Serialize;
 use serde_json::{Value, json};
-use signalbox_contract::{ROUTING_PATH, RoutingTable};
+use signalbox_contract::{ROUTING_PATH, RoutingTable, TRAFFIC_PATH, TrafficTable};
 use tempfile::TempDir;
 
 use crate::http::{self, Metrics};
@@ -76,6 +77,13 @@ impl Sink {
         Ok(())
     }
 
+    /// Tells it how to behave from now on.
+    pub(crate) async fn behave(&self, behaviour: &Value) -> Result<()> {
+        let (status, _) = http::request(&self.address, "PUT", "/behaviour", &behaviour.to_string()).await?;
+        ensure!(status == 200, "the sink does not do as it is told: it answered {status}");
+        Ok(())
+    }
+
     pub(crate) async fn summary(&self) -> Result<Value> {
         Ok(serde_json::from_slice(&http::request(&self.address, "GET", "/summary", "").await?.1)?)
     }
@@ -140,9 +148,18 @@ impl Shard {
 
     /// Gives it a routing table, as soon as it takes one.
     pub(crate) async fn route(&self, table: &RoutingTable) -> Result<()> {
+        self.put(ROUTING_PATH, table).await
+    }
+
+    /// Gives it a traffic table, as soon as it takes one.
+    pub(crate) async fn share(&self, table: &TrafficTable) -> Result<()> {
+        self.put(TRAFFIC_PATH, table).await
+    }
+
+    async fn put(&self, path: &str, table: &impl Serialize) -> Result<()> {
         let (deadline, table) = (Instant::now() + PATIENCE, serde_json::to_string(table)?);
         loop {
-            let (status, answer) = http::request(&self.admin, "PUT", ROUTING_PATH, &table).await?;
+            let (status, answer) = http::request(&self.admin, "PUT", path, &table).await?;
             if status == 204 {
                 return Ok(());
             }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Uri};
 use signalbox_dispatcher::event::{self, Event};
+use signalbox_dispatcher::serve::bodies::{Kind, rewritten};
 
 /// Panics unless `event` survives the log and delivery, and can be hashed and ordered.
 pub fn check(event: &Event) {
@@ -15,6 +16,15 @@ pub fn check(event: &Event) {
     let request = event::to_request(event, &uri).expect("an event that was taken cannot be delivered");
     let again = event::parse(request.headers(), &event.data()).expect("an event that was delivered is not taken");
     assert_eq!(sorted(&again), sorted(event), "delivery changes it");
+}
+
+/// Whether a body of shards is understood: what its first byte says that it is. Panics unless what was read of it is read
+/// again as it was. No more than that: a head may have what its reader ignores, and be written otherwise.
+pub fn check_body(kind: u8, body: &Bytes) -> bool {
+    let kind = Kind::ALL[usize::from(kind) % Kind::ALL.len()];
+    let Some(written) = rewritten(kind, body.clone()) else { return false };
+    assert_eq!(rewritten(kind, written.clone()).as_ref(), Some(&written), "{kind:?}: it is not written as it was read");
+    true
 }
 
 /// A request from bytes: lines of headers, an empty line, a body.

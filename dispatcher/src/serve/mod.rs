@@ -85,6 +85,8 @@ pub use dead_letters::StoreError;
 pub use log::LogError;
 #[doc(hidden)]
 pub use log::{bench, fuzz};
+#[doc(hidden)]
+pub use peers::fuzz as bodies;
 pub use traces::TraceOptions;
 
 /// What `dispatcher serve` is told on the command line.

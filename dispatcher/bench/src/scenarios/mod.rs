@@ -2,6 +2,7 @@
 
 mod backlog;
 mod delivery;
+mod evacuation;
 mod ingest;
 mod overload;
 mod peer;
@@ -42,6 +43,8 @@ pub(crate) enum Scenario {
     HandOver,
     /// Slots change hands under load: two shards, four, and two again.
     Claims,
+    /// A backlog whose sink is down goes to another region.
+    Evacuation,
     /// nats-server beside the dispatcher.
     Peer,
 }
@@ -70,6 +73,7 @@ impl Scenario {
             Self::RetryStorm => sinks::retry_storm(lab).await,
             Self::HandOver => region::hand_over(lab).await,
             Self::Claims => region::claims(lab).await,
+            Self::Evacuation => evacuation::run(lab).await,
             Self::Peer => peer::run(lab).await,
         }
     }

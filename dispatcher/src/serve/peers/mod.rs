@@ -12,6 +12,7 @@
 //! door, `ingest`, `log`, `metrics`, and the crate's `claims`, `server` and `slots`.
 
 mod connect;
+pub mod fuzz;
 mod inbound;
 mod links;
 mod queue;

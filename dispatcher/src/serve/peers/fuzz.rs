@@ -1,0 +1,38 @@
+//! What shards write to each other, as it is read from strangers, for the fuzz target `peers` alone. Pure. May import
+//! `wire`.
+
+use bytes::Bytes;
+
+use super::wire;
+
+/// What a body is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A message of the protocol, with events that are handed over.
+    Message,
+    /// Events that are passed on to their owner.
+    Events,
+    /// Events that are given to another region.
+    Given,
+    /// The answer to one of the last two.
+    Answer,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Message, Self::Events, Self::Given, Self::Answer];
+}
+
+/// What was read of a body, as it would be written. Nothing: it was refused.
+#[must_use]
+pub fn rewritten(kind: Kind, body: Bytes) -> Option<Bytes> {
+    match kind {
+        Kind::Message => wire::parcel(body).ok().map(|(address, parcel)| match parcel {
+            Some(parcel) => wire::of_parcel(&address, &parcel),
+            None => wire::of_hello(&address),
+        }),
+        Kind::Events => wire::batch(body).ok().map(|(address, batch)| wire::of_batch(&address, &batch)),
+        Kind::Given => wire::given(body).ok().map(|(fleet, given)| wire::of_given(&fleet, &given)),
+        Kind::Answer => wire::answers(&body).ok().map(|answers| wire::of_answers(&answers)),
+    }
+}
