@@ -12,7 +12,8 @@ use signalbox_contract::BreakerPhase;
 
 use crate::fixtures;
 use crate::fleet::{
-    BreakerIntent, BreakerMemory, Capacity, FleetIntent, FleetMemory, FleetPlan, RegionIntent, RegionMemory, ShardRange,
+    BreakerIntent, BreakerMemory, BreakerReason, Capacity, FleetIntent, FleetMemory, FleetPlan, RegionIntent,
+    RegionMemory, ShardRange,
 };
 use crate::simulate::faults::Faults;
 use crate::simulate::run::watch;
@@ -120,13 +121,17 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whose share has grown has room for it, or nobody has.
+    /// Whose share has grown has room for it, or nobody has; or no region is well, and the weights of the spec hold.
     fn is_within_capacity(&mut self, second: u64, before: &FleetMemory, plan: &FleetPlan) {
         let serving = plan
             .regions
             .iter()
             .all(|region| region.breaker.as_ref().is_none_or(|breaker| breaker.memory.phase == BreakerPhase::Serving));
-        let Some(total) = plan.history.traffic.arrival.filter(|total| *total > 0 && !serving) else { return };
+        let none_is_well = plan.regions.iter().filter_map(|region| region.breaker.as_ref()).all(|breaker| {
+            breaker.memory.phase == BreakerPhase::Tripped || breaker.reason == BreakerReason::TooFewLeft
+        });
+        let looked_at = !serving && !none_is_well;
+        let Some(total) = plan.history.traffic.arrival.filter(|total| *total > 0 && looked_at) else { return };
         let rooms = plan.regions.iter().filter_map(|region| {
             let capacity = before.regions.get(&region.name)?.capacity?.per_second;
             let room = u64::from(region.ready) * capacity * 85 * 10 / total;
