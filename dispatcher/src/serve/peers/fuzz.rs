@@ -23,16 +23,19 @@ impl Kind {
     pub const ALL: [Self; 4] = [Self::Message, Self::Events, Self::Given, Self::Answer];
 }
 
+/// What time it is where a body is read, in microseconds since 1970.
+const NOW_US: i64 = 1_800_000_000_000_000;
+
 /// What was read of a body, as it would be written. Nothing: it was refused.
 #[must_use]
 pub fn rewritten(kind: Kind, body: Bytes) -> Option<Bytes> {
     match kind {
-        Kind::Message => wire::parcel(body).ok().map(|(address, parcel)| match parcel {
-            Some(parcel) => wire::of_parcel(&address, &parcel),
+        Kind::Message => wire::parcel(body, NOW_US).ok().map(|(address, parcel)| match parcel {
+            Some(parcel) => wire::of_parcel(&address, &parcel, NOW_US),
             None => wire::of_hello(&address),
         }),
         Kind::Events => wire::batch(body).ok().map(|(address, batch)| wire::of_batch(&address, &batch)),
-        Kind::Given => wire::given(body).ok().map(|(fleet, given)| wire::of_given(&fleet, &given)),
+        Kind::Given => wire::given(body, NOW_US).ok().map(|(fleet, given)| wire::of_given(&fleet, &given, NOW_US)),
         Kind::Answer => wire::answers(&body).ok().map(|answers| wire::of_answers(&answers)),
     }
 }
