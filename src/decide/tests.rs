@@ -252,11 +252,10 @@ fn a_rollout_is_told_by_how_far_it_has_come() {
     assert_eq!(region.message, "1 of 2 shards ready, 1 of 2 run the new spec; see StatefulSet orders-eu-west");
 }
 
-/// How long it takes, of 1000 fleets with three regions of four shards each, whose sizes follow their load. In a release
-/// build: `cargo test --release -p signalbox --lib a_thousand_fleets -- --nocapture`. The bound here is for a debug build
-/// on a machine that does other things too.
+/// Of 1000 fleets with three regions of four shards each. It tells how long that took, which is measured in a release build:
+/// `cargo test --release -p signalbox --lib a_thousand_fleets -- --nocapture`.
 #[test]
-fn a_thousand_fleets_are_decided_about_in_no_time() {
+fn a_thousand_fleets_are_decided_about_each_by_its_own_load() {
     let rates =
         crate::fleet::Rates { over: Duration::from_secs(5), accepted: 60.0, settled: 60.0, ..Default::default() };
     let fleets: Vec<_> = (0..1_000_u64)
@@ -292,8 +291,7 @@ fn a_thousand_fleets_are_decided_about_in_no_time() {
     let growing = growing.count();
     let each = start.elapsed() / 1_000;
     println!("decide: {each:?} a fleet of 3 regions and 12 shards; {growing} of 1000 grow");
-    assert!(growing > 100, "{growing}");
-    assert!(each < Duration::from_millis(5), "{each:?}");
+    assert!((101..1_000).contains(&growing), "{growing}");
 }
 
 fn table(shards: u32, peers: &[u32]) -> Routing {
