@@ -36,7 +36,7 @@ const RATE: u64 = 3 * SHARDS.0 as u64 * PER_SHARD * 4 / 5;
 const TAUGHT: u64 = 30 * PER_SHARD;
 /// Seconds that are looked at before the fault, for which the region is gone, and in which there is load when it comes back.
 const BEFORE: u64 = 10;
-const GONE: u64 = 60;
+const GONE: u64 = 40;
 const AFTER: u64 = 3;
 
 struct Three {
