@@ -133,6 +133,12 @@ impl Fleet {
         .map(drop)
     }
 
+    /// Its status as it is now, whichever spec it is about.
+    pub async fn status(&self) -> Result<EventDispatcherStatus> {
+        let fleet = self.scene.api::<EventDispatcher>().get(&self.name).await?;
+        fleet.status.context("there is no status")
+    }
+
     /// Waits until its status, about the latest spec, passes `check`.
     pub async fn status_where(
         &self,

@@ -54,6 +54,6 @@ pub use choice::Source;
 pub use cluster::Cluster;
 pub use error::{ClusterError, Unavailable};
 pub use faults::{Fault, Injected};
-pub use nodes::Node;
+pub use nodes::{Node, REGION_LABEL};
 pub use options::Options;
 pub use tap::Tap;

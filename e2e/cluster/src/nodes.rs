@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 /// The well-known label that says which region a node is in.
-pub(crate) const REGION_LABEL: &str = "topology.kubernetes.io/region";
+pub const REGION_LABEL: &str = "topology.kubernetes.io/region";
 
 /// A node that workloads can run on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::json;
-use signalbox::api::EventDispatcher;
+use signalbox::api::EventDispatcherStatus;
 use signalbox_cluster::Cluster;
 use signalbox_e2e::{Fleet, FleetSpec, Load, LoadSpec, Scene, SinkSpec, Sinks, breaker, condition, eventually};
 
@@ -165,13 +165,12 @@ spec:
     /// Waits until the trouble before is over: nothing is told of it, every region serves, and nothing waits; and stays so.
     async fn at_rest(&self) -> Result<()> {
         let Some(fleet) = &self.fleet else { return Ok(()) };
-        let api = self.scene.api::<EventDispatcher>();
         let mut since = None;
         eventually("the fleet is at rest", LIMIT, async || {
             let begin = since.take().unwrap_or_else(Instant::now);
-            let told = warning_of(&api, &fleet.name).await?;
+            let status = fleet.status().await?;
+            let told = warning_of(&status)?;
             ensure!(told.is_none(), "{told:?}");
-            let status = api.get(&fleet.name).await?.status.context("there is no status")?;
             for region in &status.regions {
                 let phase = &breaker(&status, &region.name)?.phase;
                 ensure!(phase == "Serving" && region.backlog == "0", "{region:?}");
@@ -185,10 +184,9 @@ spec:
     /// When the status first said that something limits the fleet or a region is not well.
     async fn first_warning(&self, begin: Instant, total: Duration) -> Option<Warning> {
         let fleet = self.fleet.as_ref()?;
-        let api = self.scene.api::<EventDispatcher>();
         while begin.elapsed() < total {
-            if let Ok(warning) = warning_of(&api, &fleet.name).await
-                && let Some(said) = warning
+            if let Ok(status) = fleet.status().await
+                && let Ok(Some(said)) = warning_of(&status)
             {
                 return Some(Warning { after_seconds: begin.elapsed().as_secs_f64(), said });
             }
@@ -198,13 +196,12 @@ spec:
     }
 }
 
-async fn warning_of(api: &kube::Api<EventDispatcher>, name: &str) -> Result<Option<String>> {
-    let status = api.get(name).await?.status.context("there is no status")?;
+fn warning_of(status: &EventDispatcherStatus) -> Result<Option<String>> {
     if let Some(found) = status.bottleneck.as_ref().filter(|found| !["Nothing", "Unknown"].contains(&&*found.kind)) {
         return Ok(Some(format!("bottleneck {}: {}", found.kind, found.message)));
     }
     for type_ in ["RegionsHealthy", "SinksHealthy"] {
-        let found = condition(&status, type_)?;
+        let found = condition(status, type_)?;
         if found.status == "False" {
             return Ok(Some(format!("{type_} is False, {}: {}", found.reason, found.message)));
         }

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures::future::{join_all, try_join_all};
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
-use signalbox::api::{EventDispatcher, EventDispatcherStatus};
+use signalbox::api::EventDispatcherStatus;
 use signalbox_cluster::{Cluster, Fault};
 use signalbox_e2e::bench::note;
 use signalbox_e2e::{
@@ -158,7 +158,7 @@ impl Three {
     /// Waits until every region is as large as at rest, and holds nothing.
     async fn at_rest(&self) -> Result<()> {
         eventually("all regions are at rest", LIMIT, async || {
-            for region in &self.status().await?.regions {
+            for region in &self.fleet.status().await?.regions {
                 let (shards, least) = (&region.shards, i32::try_from(SHARDS.0)?);
                 let serves = region.breaker.as_ref().is_some_and(|breaker| breaker.phase == "Serving");
                 ensure!(serves && shards.ready == least && shards.desired == least, "{region:?}");
@@ -169,18 +169,13 @@ impl Three {
         .await
     }
 
-    async fn status(&self) -> Result<EventDispatcherStatus> {
-        let fleet = self.scene.api::<EventDispatcher>().get(&self.fleet.name).await?;
-        fleet.status.context("there is no status")
-    }
-
     /// Looks at the regions that stay once a second.
     async fn look_on(&self, from: Instant, total: Duration) -> Result<Vec<(Instant, Vec<Seen>)>> {
         let mut looks = Vec::new();
         let mut next = from + Duration::from_secs(1);
         while next <= from + total {
             tokio::time::sleep_until(next.into()).await;
-            let status = self.status().await?;
+            let status = self.fleet.status().await?;
             let stays = [&self.third.stays, &self.third.from];
             let seen = try_join_all(stays.map(|region| self.seen(&status, region))).await?;
             looks.push((Instant::now(), seen));

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
+use signalbox::api::BreakerStatus;
 use signalbox_cluster::Cluster;
 use signalbox_e2e::bench::note;
 use signalbox_e2e::{Load, Pair, Scene, breaker, last_connection};
@@ -124,13 +125,21 @@ async fn blip(pair: &Pair, behaviour: &str) -> Result<Option<f64>> {
     trips_within(pair, begin, Duration::from_secs(15)).await
 }
 
-/// When the status first said so, if it did.
+/// After how many seconds the status first said that the region is Tripped, if it did.
 pub(crate) async fn trips_within(pair: &Pair, begin: Instant, limit: Duration) -> Result<Option<f64>> {
+    seen_within(pair, begin, limit, |found| found.phase == "Tripped").await
+}
+
+/// After how many seconds the status first said this of the region's breaker, if it did.
+pub(crate) async fn seen_within(
+    pair: &Pair,
+    begin: Instant,
+    limit: Duration,
+    is: impl Fn(&BreakerStatus) -> bool,
+) -> Result<Option<f64>> {
     const LOOK: Duration = Duration::from_millis(50);
-    let api = pair.scene.api::<signalbox::api::EventDispatcher>();
     while begin.elapsed() < limit {
-        let status = api.get(&pair.fleet.name).await?.status.context("there is no status")?;
-        if breaker(&status, &pair.fails)?.phase == "Tripped" {
+        if is(breaker(&pair.fleet.status().await?, &pair.fails)?) {
             return Ok(Some(begin.elapsed().as_secs_f64()));
         }
         tokio::time::sleep(LOOK).await;

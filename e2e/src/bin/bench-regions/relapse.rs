@@ -6,12 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use signalbox::api::EventDispatcher;
-use signalbox_e2e::{Pair, breaker};
+use anyhow::{Context as _, Result};
+use signalbox_e2e::Pair;
 
 use crate::page::{Injection, Relapse};
-use crate::parts::{FAILS, LIMIT, trips_within};
+use crate::parts::{FAILS, LIMIT, seen_within, trips_within};
 
 /// The parts of its share with which the region comes back, in percent. Each relapse is at the next of them.
 pub(crate) const RAMP: [u32; STEPS as usize] = [10, 25, 50, 100];
@@ -57,17 +56,10 @@ pub(crate) async fn inject(pair: &Pair, rate: u64, number: u32) -> Result<Inject
 
 /// Waits until the region has this part of its share.
 async fn until_step(pair: &Pair, percent: u32) -> Result<()> {
-    const LOOK: Duration = Duration::from_millis(50);
-    let (begin, api) = (Instant::now(), pair.scene.api::<EventDispatcher>());
-    loop {
-        let status = api.get(&pair.fleet.name).await?.status.context("there is no status")?;
-        let found = breaker(&status, &pair.fails)?;
-        if found.phase == "Probing" && found.percent.and_then(|found| u32::try_from(found).ok()) == Some(percent) {
-            return Ok(());
-        }
-        ensure!(begin.elapsed() < LIMIT, "it never had {percent} %: {found:?}");
-        tokio::time::sleep(LOOK).await;
-    }
+    let seen = seen_within(pair, Instant::now(), LIMIT, |found| {
+        found.phase == "Probing" && found.percent.and_then(|found| u32::try_from(found).ok()) == Some(percent)
+    });
+    seen.await?.map(drop).with_context(|| format!("it never had {percent} %"))
 }
 
 /// What the sinks have counted.

@@ -8,13 +8,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use signalbox_cluster::Cluster;
+use signalbox_cluster::{Cluster, REGION_LABEL};
 use signalbox_e2e::Stage;
 
 /// What the third region is called.
 pub(crate) const REGION: &str = "ap-south";
-/// The label that says which region a node is in.
-const LABEL: &str = "topology.kubernetes.io/region";
 /// The label that says which one it was in, for whoever comes after a run that was killed.
 const BEFORE: &str = "signalbox.dev/region-before";
 
@@ -48,7 +46,7 @@ impl Third {
     }
 
     fn label(&self, region: &str, before: &str) -> [String; 6] {
-        let region = format!("{LABEL}={region}");
+        let region = format!("{REGION_LABEL}={region}");
         ["label", "node", &self.node, "--overwrite", &region, before].map(str::to_owned)
     }
 }
@@ -69,7 +67,7 @@ pub(crate) async fn clear(cluster: &Cluster) -> Result<()> {
     let selector = format!("--selector={BEFORE}");
     let left = cluster.kubectl(&["get", "nodes", &selector, "--output", lines]).await?;
     let Some((node, region)) = left.lines().next().and_then(|line| line.trim().split_once(' ')) else { return Ok(()) };
-    let (label, before) = (format!("{LABEL}={region}"), format!("{BEFORE}-"));
+    let (label, before) = (format!("{REGION_LABEL}={region}"), format!("{BEFORE}-"));
     cluster.kubectl(&["label", "node", node, "--overwrite", &label, &before]).await?;
     bail!("a run that was killed had left {node} in another region: it is back in {region}, run this once more")
 }
