@@ -222,11 +222,19 @@ impl Core {
     }
 }
 
-/// Part of an index that goes on to `end` if these are its last events.
-fn whole(events: Vec<Indexed>, start: Position, end: Position) -> Part {
+/// Part of an index, as it was read, that goes on to `end` if these are its last events. Whoever reads on goes by its
+/// positions: of events that are out of order, which no log has written, those that go back are left out, or reading
+/// would never end.
+fn whole(mut events: Vec<Indexed>, start: Position, end: Position) -> Part {
     let full = events.len() == BATCH as usize;
-    let end = events.last().filter(|_| full).map_or(end, |last| last.position + 1);
-    Part { events, start, end }
+    let mut next = start;
+    events.retain(|event| {
+        let ahead = event.position >= next;
+        next = next.max(event.position.saturating_add(1));
+        ahead
+    });
+    let end = events.last().filter(|_| full).map_or(end, |last| last.position.saturating_add(1));
+    Part { events, start, end: end.max(start) }
 }
 
 /// Where in the index in memory the first event at or after `position` is.
@@ -239,5 +247,32 @@ fn in_index(state: &State, position: Position) -> u32 {
     };
     match lower_bound(count, last.header.first, position, at) {
         Ok(at) => at,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::SinkSet;
+    use super::*;
+
+    #[test]
+    fn a_part_of_an_index_never_goes_back_whatever_is_in_it() {
+        let event = |position| Indexed {
+            position,
+            accepted_at_us: 0,
+            identity: 0,
+            key: None,
+            skip: SinkSet::default(),
+            offset: 0,
+            length: 0,
+        };
+        let positions = |part: &Part| part.events.iter().map(|event| event.position).collect::<Vec<_>>();
+
+        let part = whole([7, 5, 8, 8, 6, 9].map(event).to_vec(), 6, 20);
+        assert_eq!((positions(&part), part.end), (vec![7, 8, 9], 20));
+        let part = whole(vec![event(3); BATCH as usize], 6, 20);
+        assert_eq!((positions(&part), part.end), (vec![], 20));
+        let part = whole(vec![event(8); BATCH as usize], 6, 20);
+        assert_eq!((positions(&part), part.end), (vec![8], 9));
     }
 }
