@@ -21,6 +21,20 @@ pub struct ManualStatus {
     /// Annotations that are not followed, each in a sentence that says what to write instead; the first 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// Annotations whose end has come: nothing follows them any more; the first 8. Remove them, or write a later end.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["annotation".into()]))]
+    pub over: Vec<OrderOverStatus>,
+}
+
+/// What somebody asked for until a time that has come.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderOverStatus {
+    /// The annotation's name.
+    pub annotation: String,
+    /// Its end.
+    pub until: Time,
 }
 
 /// A region that is held in a phase.

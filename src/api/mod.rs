@@ -23,7 +23,7 @@ use kube::CustomResourceExt as _;
 pub use autoscaling::{Autoscaling, ScalingMode};
 pub use bottleneck::BottleneckStatus;
 pub use breaker::{Breaker, BreakerStatus, WhenAllUnhealthy};
-pub use manual::{DrillStatus, ManualStatus, RegionHoldStatus};
+pub use manual::{DrillStatus, ManualStatus, OrderOverStatus, RegionHoldStatus};
 pub use queue::{Limits, Queue};
 pub use routing::{PeerStatus, RoutingStatus};
 pub use scaling::{CapacityStatus, DecisionStatus, HoldStatus, ScalingStatus, TrialStatus, WindowStatus};

@@ -12,6 +12,9 @@ use super::intent::FleetIntent;
 /// The longest that an order may still last. One that ends later is not followed: an order has an end.
 pub const LONGEST_ORDER: Duration = Duration::from_hours(30 * 24);
 
+/// What stands behind `signalbox.dev/` in the annotation that keeps sizes as they are.
+pub const PAUSE_SCALING: &str = "pause-scaling";
+
 /// What people ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ManualIntent {
@@ -59,6 +62,14 @@ pub enum HoldPurpose {
 }
 
 impl HoldPurpose {
+    /// What is meant by what stands behind `signalbox.dev/` in an annotation, and the region: `drain-eu-west` is a drain of
+    /// `eu-west`. None: it is about no region.
+    pub fn of_order(order: &str) -> Option<(Self, &str)> {
+        [Self::Hold, Self::Drain, Self::Drill]
+            .into_iter()
+            .find_map(|purpose| Some((purpose, order.strip_prefix(purpose.verb())?.strip_prefix('-')?)))
+    }
+
     /// The word for machines.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -124,11 +135,21 @@ impl ManualIntent {
         ends.filter(|until| is_in_force(*until, now)).min()
     }
 
+    /// Every order that could be read, by what stands behind `signalbox.dev/` in its annotation, and its end.
+    fn orders(&self) -> impl Iterator<Item = (String, Timestamp)> {
+        let holds = self.all_holds().map(|(region, hold)| (format!("{}-{region}", hold.purpose.verb()), hold.until));
+        holds.chain(self.scaling_paused_until.map(|until| (PAUSE_SCALING.to_owned(), until)))
+    }
+
+    /// Orders whose end has come, by what stands behind `signalbox.dev/` in their annotations, each with its end: they were
+    /// followed until then, or were written too late for that.
+    pub fn over(&self, now: Timestamp) -> impl Iterator<Item = (String, Timestamp)> {
+        self.orders().filter(move |(_, until)| *until <= now)
+    }
+
     /// What is not followed at this moment, each in a sentence that says what to write instead.
     pub fn problems(&self, now: Timestamp) -> Vec<String> {
-        let holds = self.all_holds().map(|(region, hold)| (format!("{}-{region}", hold.purpose.verb()), hold.until));
-        let pause = self.scaling_paused_until.map(|until| ("pause-scaling".to_owned(), until));
-        let too_long = holds.chain(pause).filter(|(_, until)| is_too_long(*until, now)).map(|(order, until)| {
+        let too_long = self.orders().filter(|(_, until)| is_too_long(*until, now)).map(|(order, until)| {
             format!(
                 "annotation signalbox.dev/{order} is not followed, because {until} is more than 30 days away; write a time \
                  within 30 days, and a later one when it has come nearer"
@@ -159,6 +180,9 @@ mod tests {
         assert_eq!(manual.next_end(at("2026-03-01T12:00:00Z")), Some(at("2026-03-01T13:00:00Z")));
         assert_eq!(manual.next_end(at("2026-03-01T13:00:00Z")), None);
         assert!(manual.problems(at("2026-03-05T00:00:00Z")).is_empty(), "what is over is no problem");
+        assert_eq!(manual.over(at("2026-03-01T12:59:59Z")).count(), 0);
+        let over: Vec<_> = manual.over(at("2026-03-01T13:00:00Z")).collect();
+        assert_eq!(over, [("drain-eu".to_owned(), at("2026-03-01T13:00:00Z"))]);
     }
 
     #[test]

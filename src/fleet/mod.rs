@@ -35,7 +35,7 @@ pub use drill::{DrillHistory, DrillMemory, DrillOutcome, ShardRefusals};
 pub use intent::{FleetIntent, QueueIntent, RegionIntent, ShardDefaults, Signing, SinkIntent, SpecError};
 pub use keyring::{Authority, KeyPairPem, Keyring};
 pub use limit::Limit;
-pub use manual::{HeldPhase, HoldPurpose, LONGEST_ORDER, ManualIntent, RegionHold};
+pub use manual::{HeldPhase, HoldPurpose, LONGEST_ORDER, ManualIntent, PAUSE_SCALING, RegionHold};
 pub use memory::{Called, Capacity, FleetMemory, Hold, RegionMemory, Trial, WINDOW_ENTRIES, phase_word};
 pub use plan::{EndpointPlan, FleetPlan, RegionPlan, RegionReason, Standing};
 pub use routing::{Behind, Routing, RoutingPlan};

@@ -1,16 +1,16 @@
-//! What is told of what people ask for by annotation: what is in force and until when, and an event when it begins, ends or
-//! cannot be followed. Pure.
+//! What is told of what people ask for by annotation: what is in force and until when, what is over, and an event when it
+//! begins, ends or cannot be followed. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::runtime::events::{Event, EventType};
 
 use super::events::event;
-use crate::api::{EventDispatcherStatus, ManualStatus, RegionHoldStatus};
-use crate::fleet::{FleetIntent, HeldPhase, whole_second};
+use crate::api::{EventDispatcherStatus, GROUP, ManualStatus, OrderOverStatus, RegionHoldStatus};
+use crate::fleet::{FleetIntent, HeldPhase, HoldPurpose, PAUSE_SCALING, whole_second};
 
-/// Problems that are told.
-const PROBLEMS: usize = 8;
+/// Problems that are told, and orders that are over.
+const MANY: usize = 8;
 
 /// What is in force now.
 pub(super) fn status(intent: &FleetIntent, now: Timestamp) -> Option<ManualStatus> {
@@ -25,10 +25,15 @@ pub(super) fn status(intent: &FleetIntent, now: Timestamp) -> Option<ManualStatu
         },
         until: Time(whole_second(hold.until)),
     });
+    let over = intent.manual.over(now).map(|(order, until)| OrderOverStatus {
+        annotation: format!("{GROUP}/{order}"),
+        until: Time(whole_second(until)),
+    });
     let status = ManualStatus {
         holds: holds.collect(),
         scaling_paused_until: intent.manual.pause(now).map(|until| Time(whole_second(until))),
-        problems: intent.manual.problems(now).into_iter().take(PROBLEMS).collect(),
+        problems: intent.manual.problems(now).into_iter().take(MANY).collect(),
+        over: over.take(MANY).collect(),
     };
     (status != ManualStatus::default()).then_some(status)
 }
@@ -60,5 +65,19 @@ pub(super) fn events(old: &EventDispatcherStatus, new: &EventDispatcherStatus) -
     let problems = problems.map(|(number, problem)| {
         event(EventType::Warning, "OrderNotFollowed", problem.clone(), &format!("Follow-{number}"))
     });
-    began.chain(ended).chain(paused).chain(problems).collect()
+    let late = new.over.iter().filter(|over| !old.over.contains(over) && !may_have_been_followed(over, old));
+    let late = late.map(|OrderOverStatus { annotation, until }| {
+        let note = format!("annotation {annotation} is not followed, because {} is over; write a later time", until.0);
+        event(EventType::Warning, "OrderNotFollowed", note, &format!("Follow-{annotation}"))
+    });
+    began.chain(ended).chain(paused).chain(problems).chain(late).collect()
+}
+
+/// Whether an order that is over may have been in force before. Of several for one region, only the one that is followed was
+/// told of.
+fn may_have_been_followed(over: &OrderOverStatus, old: &ManualStatus) -> bool {
+    let order = over.annotation.strip_prefix(GROUP).and_then(|order| order.strip_prefix('/')).unwrap_or_default();
+    let region = HoldPurpose::of_order(order).map(|(_, region)| region);
+    old.holds.iter().any(|hold| region == Some(hold.region.as_str()))
+        || (order == PAUSE_SCALING && old.scaling_paused_until.is_some())
 }

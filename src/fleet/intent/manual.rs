@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use super::RegionIntent;
 use crate::api::GROUP;
-use crate::fleet::manual::{HeldPhase, HoldPurpose, ManualIntent, RegionHold};
+use crate::fleet::manual::{HeldPhase, HoldPurpose, ManualIntent, PAUSE_SCALING, RegionHold};
 
 /// Problems that are told; further ones are left out.
 const PROBLEMS: usize = 8;
@@ -52,12 +52,10 @@ enum Order {
 }
 
 fn order(verb: &str, value: &str, regions: &[RegionIntent]) -> Result<Order, String> {
-    if verb == "pause-scaling" {
+    if verb == PAUSE_SCALING {
         return Ok(Order::Pause(until(value, value, "")?));
     }
-    let purposes = [HoldPurpose::Hold, HoldPurpose::Drain, HoldPurpose::Drill];
-    let named = |purpose: HoldPurpose| Some((purpose, verb.strip_prefix(purpose.verb())?.strip_prefix('-')?));
-    let Some((purpose, region)) = purposes.into_iter().find_map(named) else {
+    let Some((purpose, region)) = HoldPurpose::of_order(verb) else {
         return Err("Signalbox knows no such order; write hold-<region>, drain-<region>, drill-<region> or \
                     pause-scaling"
             .to_owned());

@@ -8,7 +8,7 @@ use kube::runtime::events::EventType;
 use super::*;
 use crate::fleet::{
     BreakerMemory, BreakerPlan, BreakerReason, DrillMemory, DrillOutcome, FleetPlan, HeldPhase, HoldPurpose,
-    RegionHold, RegionTrafficPlan, Shift, TripCause,
+    ManualIntent, RegionHold, RegionTrafficPlan, Shift, TripCause,
 };
 
 /// A fleet whose breakers and shares are as a test says.

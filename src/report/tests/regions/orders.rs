@@ -31,7 +31,42 @@ fn an_order_is_shown_with_its_end_and_announced_when_it_begins_and_ends() {
         told(&mut stage),
         ["HoldEnds: region us-east: held no longer (Hold)", "ScalingResumed: sizes follow their load again"]
     );
+    let shown = serde_json::to_value(stage.status.manual.as_ref().unwrap()).unwrap();
+    let over = serde_json::json!({"over": [
+        {"annotation": "signalbox.dev/hold-us-east", "until": "2026-03-01T12:10:00Z"},
+        {"annotation": "signalbox.dev/pause-scaling", "until": "2026-03-01T12:10:00Z"},
+    ]});
+    assert_eq!(shown, over, "the annotations are still there");
+    assert_eq!(told(&mut stage), [""; 0]);
+    stage.situation.intent.manual = ManualIntent::default();
+    assert_eq!(told(&mut stage), [""; 0]);
     assert_eq!(stage.status.manual, None);
+}
+
+#[test]
+fn an_order_that_is_over_when_it_is_written_is_told_once() {
+    let mut stage = Stage::new();
+    stage.told();
+    let manual = &mut stage.situation.intent.manual;
+    let hold = |until| RegionHold { phase: HeldPhase::Tripped, until, purpose: HoldPurpose::Drill };
+    manual.holds.insert("us-east".to_owned(), hold(fixtures::now()));
+    manual.scaling_paused_until = Some(fixtures::now());
+    let late = |order: &str| {
+        let why = "is not followed, because 2026-03-01T12:00:00Z is over; write a later time";
+        (EventType::Warning, "OrderNotFollowed".to_owned(), format!("annotation signalbox.dev/{order} {why}"))
+    };
+    assert_eq!(stage.told(), [late("drill-us-east"), late("pause-scaling")]);
+    assert_eq!(stage.told(), []);
+
+    // Beside one that is followed, it may have been followed before.
+    let manual = &mut stage.situation.intent.manual;
+    *manual = ManualIntent::default();
+    manual.holds.insert("us-east".to_owned(), hold(fixtures::now() + Duration::from_mins(2)));
+    manual.further_holds.push(("us-east".to_owned(), hold(fixtures::now() + Duration::from_mins(1))));
+    stage.told();
+    stage.now = fixtures::now() + Duration::from_mins(1);
+    assert_eq!(stage.told(), []);
+    assert_eq!(stage.status.manual.as_ref().unwrap().over.len(), 1);
 }
 
 #[test]
