@@ -13,7 +13,7 @@ mod support;
 use std::process::Command;
 
 use serde_json::json;
-use support::{Daemon, Load, Shard, config, refusing, request, sink};
+use support::{Daemon, Load, Shard, config, full, refusing, request, sink};
 
 /// Runs a command that must fail, and returns what it says.
 fn refused(args: &[&str]) -> String {
@@ -144,6 +144,9 @@ async fn load_counts_what_was_not_accepted_and_is_not_content() {
     sink.behave(&json!({"hang": true})).await;
     let args = ["--rate", "200", "--count", "2", "--timeout", "200ms"];
     assert_eq!(Load::start(&url, &args).result().await.0["errors"], json!({"timeout": 2}));
+    let (full, _waits) = full();
+    let url_full = format!("http://{full}/");
+    assert_eq!(Load::start(&url_full, &args).result().await.0["errors"], json!({"timeout in connect": 2}));
 
     sink.behave(&json!({"failRatio": 0.5})).await;
     request(&sink.listen, "POST", "/reset", &[], "").await;

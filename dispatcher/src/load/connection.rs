@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::sync::Mutex;
 
-use super::target::{Sender, Target};
+use super::target::{Sender, Step, Target};
 
 /// How a request ended, if not well.
 pub(super) enum Failure {
@@ -39,13 +39,14 @@ pub(super) struct Connection {
     target: Arc<Target>,
     reconnect_every: Option<u64>,
     way: Way,
+    step: Step,
 }
 
 impl Connection {
     /// Not open yet. With `shared`, HTTP/2 on that.
     pub(super) fn new(target: Arc<Target>, reconnect_every: Option<u64>, shared: Option<Arc<Mutex<Shared>>>) -> Self {
         let way = shared.map_or(Way::Own { connection: None, requests: 0 }, Way::Shared);
-        Self { target, reconnect_every: reconnect_every.filter(|&every| every > 0), way }
+        Self { target, reconnect_every: reconnect_every.filter(|&every| every > 0), way, step: Step::Answer }
     }
 
     /// The next request goes on a new connection: perhaps another shard takes it.
@@ -54,6 +55,11 @@ impl Connection {
             Way::Own { connection, .. } => *connection = None,
             Way::Shared(shared) => shared.lock().await.connection = None,
         }
+    }
+
+    /// How far the request has come that is being sent, or was given up.
+    pub(super) fn step(&self) -> Step {
+        self.step
     }
 
     /// Sends one request, and reads the whole answer.
@@ -66,11 +72,12 @@ impl Connection {
                 *requests += 1;
                 let mut open = match connection.take() {
                     Some(open) if open.is_ready() => open,
-                    _ => match self.target.connect().await {
+                    _ => match self.target.connect(&mut self.step).await {
                         Some(Sender::One(open)) => open,
                         _ => return Err(Failure::Error("connect")),
                     },
                 };
+                self.step = Step::Answer;
                 let response = open.send_request(request).await.map_err(|_| BROKEN)?;
                 let answer = read(response).await?;
                 // Not ready when the server has closed it, which the next request then finds out.
@@ -80,7 +87,8 @@ impl Connection {
                 answer
             }
             Way::Shared(shared) => {
-                let mut open = Shared::open(shared, &self.target, self.reconnect_every).await?;
+                let mut open = Shared::open(shared, &self.target, self.reconnect_every, &mut self.step).await?;
+                self.step = Step::Answer;
                 open.ready().await.map_err(|_| BROKEN)?;
                 let response = open.send_request(request).await.map_err(|_| BROKEN)?;
                 read(response).await?
@@ -94,13 +102,16 @@ impl Shared {
         shared: &Mutex<Self>,
         target: &Target,
         reconnect_every: Option<u64>,
+        step: &mut Step,
     ) -> Result<http2::SendRequest<Full<Bytes>>, Failure> {
+        // Another worker may be connecting for all.
+        *step = Step::Connect;
         let mut shared = shared.lock().await;
         let old = reconnect_every.is_some_and(|every| shared.requests.is_multiple_of(every));
         shared.requests += 1;
         match &shared.connection {
             Some(open) if !old && !open.is_closed() => Ok(open.clone()),
-            _ => match target.connect().await {
+            _ => match target.connect(step).await {
                 Some(Sender::Two(open)) => Ok(shared.connection.insert(open).clone()),
                 _ => Err(Failure::Error("connect")),
             },

@@ -20,6 +20,28 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
+/// How far a request has come: what it waited for, when nothing came of it in time.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Step {
+    /// The target's name is being looked up.
+    Lookup,
+    /// A connection is being made, with TLS if that is wanted.
+    Connect,
+    /// It is sent, or an answer is waited for.
+    Answer,
+}
+
+impl Step {
+    /// How a report calls a request that came no further in time.
+    pub(super) fn timeout(self) -> &'static str {
+        match self {
+            Self::Lookup => "timeout in lookup",
+            Self::Connect => "timeout in connect",
+            Self::Answer => "timeout",
+        }
+    }
+}
+
 /// An open connection.
 pub(super) enum Sender {
     One(http1::SendRequest<Full<Bytes>>),
@@ -66,9 +88,9 @@ impl Target {
         self.host == "localhost" || self.host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
     }
 
-    /// A new connection, unless that fails.
-    pub(super) async fn connect(&self) -> Option<Sender> {
-        match self.try_to_connect().await {
+    /// A new connection, unless that fails. Tells how far it is.
+    pub(super) async fn connect(&self, step: &mut Step) -> Option<Sender> {
+        match self.try_to_connect(step).await {
             Ok(sender) => Some(sender),
             Err(error) => {
                 if !self.told.swap(true, Ordering::Relaxed) {
@@ -79,8 +101,11 @@ impl Target {
         }
     }
 
-    async fn try_to_connect(&self) -> anyhow::Result<Sender> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+    async fn try_to_connect(&self, step: &mut Step) -> anyhow::Result<Sender> {
+        *step = Step::Lookup;
+        let found: Vec<_> = tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
+        *step = Step::Connect;
+        let stream = TcpStream::connect(found.as_slice()).await?;
         stream.set_nodelay(true)?;
         match &self.tls {
             None => self.handshake(TokioIo::new(stream)).await,

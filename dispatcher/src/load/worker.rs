@@ -86,7 +86,8 @@ impl Worker {
             let answer = tokio::time::timeout(self.timeout, self.connection.send(request)).await;
             let now = Instant::now();
             let busy = now - sent;
-            let wait = match answer.unwrap_or(Err(Failure::Error("timeout"))) {
+            let answer = answer.unwrap_or_else(|_| Err(Failure::Error(self.connection.step().timeout())));
+            let wait = match answer {
                 Ok(()) => {
                     self.note(|outcome| {
                         outcome.busy += busy;

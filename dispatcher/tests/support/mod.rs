@@ -306,6 +306,16 @@ pub(crate) fn refusing() -> String {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
+/// An address where nobody takes connections, and no more can wait to be taken: the next one is not answered at all.
+pub(crate) fn full() -> (String, impl Sized) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let waits = std::net::TcpStream::connect(address).unwrap();
+    (address.to_string(), (listener, waits))
+}
+
 /// A running `dispatcher load --json`.
 pub(crate) struct Load(Child);
 

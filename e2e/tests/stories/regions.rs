@@ -35,7 +35,10 @@ pub(crate) async fn pair(act: Act, shards: u32, breaker: serde_json::Value) -> R
 pub(crate) async fn all_arrive(pair: &Pair, load: &Load, errors_per_mille: u64) -> Result<LoadResult> {
     let sent = pair.all_arrive(load, LIMIT).await?;
     let refused = sent.sent - sent.accepted;
-    note(&format!("{} sent, {refused} never accepted, {} sent again, {:?}", sent.sent, sent.retries, sent.latency_ms));
+    note(&format!(
+        "{} sent, {refused} never accepted, {} sent again after {:?}, {:?}",
+        sent.sent, sent.retries, sent.errors, sent.latency_ms
+    ));
     ensure!(refused * 1_000 <= sent.sent * errors_per_mille, "producers gave up on {refused}: {sent:?}");
     Ok(sent)
 }
