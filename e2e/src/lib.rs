@@ -25,7 +25,7 @@ pub mod writes;
 
 pub use fleet::{Fleet, FleetSpec, SinkSpec, breaker, condition};
 pub use gateway::{GATEWAY, Gateway, Weights};
-pub use load::{Interval, Latency, Load, LoadResult, LoadSpec, known_everywhere};
+pub use load::{Interval, Latency, Load, LoadResult, LoadSpec, every_region_accepts, known_everywhere};
 pub use pair::{PATIENCE, Pair, accepted_arrives, last_connection};
 pub use scene::{Scene, restarts};
 pub use sinks::{Receipts, Signatures, Sinks, Tally};

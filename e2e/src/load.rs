@@ -43,6 +43,21 @@ pub async fn known_everywhere(scene: &Scene, service: &str) -> Result<()> {
     Ok(())
 }
 
+/// Sends so many events to each region's own Service, all of which are accepted.
+///
+/// To the fleet's Service, they may all go to one region: to the one that a node's kube-proxy has heard of.
+pub async fn every_region_accepts(scene: &Scene, fleet: &str, regions: &[String], count: u64) -> Result<Vec<Load>> {
+    let mut loads = Vec::new();
+    for region in regions {
+        loads.push(Load::start(scene, &format!("{fleet}-{region}"), 50, count).await?);
+    }
+    for load in &loads {
+        let sent = load.finish().await?;
+        ensure!(sent.accepted == count, "not every event was accepted: {sent:?}");
+    }
+    Ok(loads)
+}
+
 impl LoadSpec {
     /// A load whose producers do not give up for a minute.
     pub fn new(service: &str, rate: u64, count: u64) -> Self {
