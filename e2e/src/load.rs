@@ -145,6 +145,15 @@ pub struct LoadResult {
     pub intervals: Vec<Interval>,
 }
 
+impl LoadResult {
+    /// Whether the fleet answered each request, well and at the first try. That the name server took too long is not the fleet's
+    /// doing: all stories share it, and the machine.
+    pub fn is_undisturbed(&self) -> bool {
+        let lookups = self.errors.get("timeout in lookup").copied().unwrap_or(0);
+        self.rejected.is_empty() && self.errors.values().sum::<u64>() == lookups && self.retries <= lookups
+    }
+}
+
 /// A piece of a run.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
