@@ -146,8 +146,8 @@ pub struct LoadResult {
 }
 
 impl LoadResult {
-    /// Whether the fleet answered each request, well and at the first try. That the name server took too long is not the fleet's
-    /// doing: all stories share it, and the machine.
+    /// Whether the fleet answered each request, well and at the first try. For stories that run side by side: that the name server
+    /// took too long is not the fleet's doing, because they share it, and the machine.
     pub fn is_undisturbed(&self) -> bool {
         let lookups = self.errors.get("timeout in lookup").copied().unwrap_or(0);
         self.rejected.is_empty() && self.errors.values().sum::<u64>() == lookups && self.retries <= lookups
